@@ -1,0 +1,286 @@
+// Package adapters is the contract between chatmux and the code for one vendor's
+// API. Every vendor can send: that is the one required method. What only some
+// vendors can do are talents: optional interfaces of one method each, which an
+// adapter has or has not. Nobody implements a talent to say "unsupported".
+//
+// An adapter sends once. It never retries, sleeps, logs or remembers: that is done
+// in front of it, for all vendors alike. Its failures are *normalize.Error with a
+// kind, and what follows from a kind stands in one table there.
+package adapters
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"time"
+
+	"chatmux/normalize"
+)
+
+// Adapter is what every vendor can do.
+type Adapter interface {
+	// Send gives the vendor one message and returns what the vendor said to it.
+	// It makes exactly one request that can have an effect. Zero replies is a
+	// success: the bot is switched off, a human has the thread, or the answer
+	// comes later. On failure the error is a *normalize.Error; the Reply then
+	// holds what is certain all the same (the remote ids, a cut text marked
+	// incomplete) and is otherwise zero.
+	Send(ctx context.Context, turn Turn) (Reply, error)
+}
+
+// Turn is one message on its way to a vendor.
+type Turn struct {
+	Thread  normalize.Thread    // ours; Bindings and Raw are not filled
+	Remote  normalize.Remote    // the vendor's ids; ThreadID is empty on the first message where nothing created the conversation
+	Message normalize.Message   // what to send; Text is not empty unless there are Attachments
+	History []normalize.Message // what was said before, oldest first; only for adapters with the History talent
+}
+
+// Reply is what a vendor said.
+type Reply struct {
+	Remote   normalize.Remote       // the vendor's ids as far as it told them
+	Thread   normalize.ThreadUpdate // what it told about the thread
+	Sent     Sent                   // what it told about the message that was sent
+	Messages []normalize.Message    // the answers, oldest first; ids of ours and thread ids are not filled
+}
+
+// Sent is what a vendor told about the message it was sent.
+type Sent struct {
+	RemoteID  string
+	Author    normalize.Author
+	Read      *bool
+	CreatedAt time.Time
+	Raw       []byte
+}
+
+// RemoteThread is a vendor's conversation as it describes it.
+type RemoteThread struct {
+	Remote    normalize.Remote
+	Update    normalize.ThreadUpdate
+	CreatedAt time.Time
+	UpdatedAt time.Time
+	Messages  []normalize.Message // where the vendor gives them along with the thread, oldest first
+}
+
+// Page asks for one page of a vendor's list.
+type Page struct {
+	Cursor string // empty for the first page, else the NextCursor of the page before
+	Limit  int    // 0 leaves it to the vendor
+}
+
+// MessagePage is one page of a conversation's messages, oldest first.
+type MessagePage struct {
+	Messages   []normalize.Message
+	NextCursor string // empty on the last page
+}
+
+// ThreadPage is one page of a bot's conversations, in the vendor's order.
+type ThreadPage struct {
+	Threads    []RemoteThread
+	NextCursor string // empty on the last page
+}
+
+// The talents. The engine asks for each of them in one place, internal/backend,
+// which derives the capability table from them.
+type (
+	// History is the talent of an adapter whose vendor keeps no conversation: what
+	// was said before goes along with every turn. The limits say how much of it.
+	History interface {
+		HistoryLimits() HistoryLimits
+	}
+
+	// AttachmentSender sends a message that has attachments.
+	AttachmentSender interface {
+		SendAttachments(ctx context.Context, turn Turn) (Reply, error)
+	}
+
+	// OperatorSender sends a message that a human of the vendor's side says
+	// (role operator). The conversation exists already.
+	OperatorSender interface {
+		SendAsOperator(ctx context.Context, turn Turn) (Reply, error)
+	}
+
+	// ThreadCreator creates an empty conversation at the vendor.
+	ThreadCreator interface {
+		CreateThread(ctx context.Context, thread normalize.Thread) (RemoteThread, error)
+	}
+
+	// UserCreator creates the person at the vendor before the first message of a
+	// thread, where the vendor needs that; the returned id goes into
+	// Remote.UserID. Empty means that no person had to be created.
+	UserCreator interface {
+		CreateUser(ctx context.Context, user normalize.User) (remoteUserID string, err error)
+	}
+
+	// UserReader reads a person as the vendor knows them. The ID of the result is
+	// the vendor's.
+	UserReader interface {
+		ReadUser(ctx context.Context, remote normalize.Remote) (normalize.User, error)
+	}
+
+	// UserUpdater tells the vendor what is known about the person of a thread.
+	UserUpdater interface {
+		UpdateUser(ctx context.Context, remote normalize.Remote, user normalize.User) error
+	}
+
+	// ThreadReader reads a conversation as the vendor knows it.
+	ThreadReader interface {
+		ReadThread(ctx context.Context, remote normalize.Remote) (RemoteThread, error)
+	}
+
+	// ThreadLister lists the conversations of the bot.
+	ThreadLister interface {
+		ListThreads(ctx context.Context, page Page) (ThreadPage, error)
+	}
+
+	// MessageLister lists the messages of a conversation, oldest first.
+	MessageLister interface {
+		ListMessages(ctx context.Context, remote normalize.Remote, page Page) (MessagePage, error)
+	}
+
+	// MessageReader reads one message of a conversation by the vendor's id.
+	MessageReader interface {
+		ReadMessage(ctx context.Context, remote normalize.Remote, remoteID string) (normalize.Message, error)
+	}
+
+	// ModeSwitcher hands a conversation to a human or back to the bot.
+	ModeSwitcher interface {
+		SwitchMode(ctx context.Context, remote normalize.Remote, mode normalize.Mode) error
+	}
+
+	// Escalator asks the vendor's side to look at a conversation. The note may be
+	// empty.
+	Escalator interface {
+		Escalate(ctx context.Context, remote normalize.Remote, note string) error
+	}
+
+	// ThreadDeleter erases a conversation at the vendor.
+	ThreadDeleter interface {
+		DeleteThread(ctx context.Context, remote normalize.Remote) error
+	}
+
+	// WebhookRegistrar tells the vendor where to send the messages of one
+	// conversation, and the token to send along.
+	WebhookRegistrar interface {
+		RegisterWebhook(ctx context.Context, remote normalize.Remote, url string, token normalize.Secret) error
+	}
+
+	// Uploader gives the vendor a file that a later message can name by the
+	// attachment's ID. The file is read once.
+	Uploader interface {
+		Upload(ctx context.Context, file File) (normalize.Attachment, error)
+	}
+
+	// RecordLister lists the vendor's own record of questions and answers.
+	RecordLister interface {
+		ListRecords(ctx context.Context, query RecordQuery, page Page) (RecordPage, error)
+	}
+
+	// RecordExporter gives that record as a file in the vendor's own form. The
+	// caller closes the file.
+	RecordExporter interface {
+		ExportRecords(ctx context.Context, query RecordQuery) (ExportedFile, error)
+	}
+)
+
+// HistoryLimits bounds what goes along of the past: at most so many messages and
+// so many bytes of text, the newest kept. Zero of both means nothing at all.
+type HistoryLimits struct {
+	Messages int
+	Bytes    int
+}
+
+// File is something to upload.
+type File struct {
+	Name        string
+	ContentType string
+	Type        normalize.MessageType
+	Size        int64
+	Content     io.Reader
+}
+
+// ExportedFile is a file that a vendor made.
+type ExportedFile struct {
+	Filename    string
+	ContentType string
+	Content     io.ReadCloser
+}
+
+// RecordQuery selects records: from Since to Until, both days included, and by
+// what the bot's or the person's text contains.
+type RecordQuery struct {
+	Since, Until        time.Time
+	BotText, PersonText string
+}
+
+// Record is one question and its answer as the vendor recorded it.
+type Record struct {
+	RemoteID  string
+	Question  string
+	Answer    string
+	Error     string
+	CreatedAt time.Time
+	Raw       []byte
+}
+
+// RecordPage is one page of records, in the vendor's order.
+type RecordPage struct {
+	Records    []Record
+	NextCursor string
+}
+
+// Spec says all that the rest of chatmux needs to know about an adapter: one of
+// them per vendor, listed in adapters/all.
+type Spec struct {
+	Name    string // as `adapter:` names it in the config
+	Summary string // one line for people
+
+	// Settings returns a pointer to a new settings struct that holds the defaults.
+	Settings func() Settings
+
+	// Open makes an adapter of checked settings.
+	Open func(s Settings, env Env) (Adapter, error)
+
+	// Twin makes a simulated vendor that accepts what these settings send: the
+	// key, the bot's id. Nil where there is no vendor.
+	Twin func(s Settings) http.Handler
+
+	// TwinPath is the path that base_url has at the twin, "" for none.
+	TwinPath string
+}
+
+// Settings is a pointer to the struct that an adapter declares for its `settings`
+// block. Its fields carry `yaml:"name"` tags, `doc:"…"` tags that say what they
+// are for, and may be strings, integers, booleans, durations, slices and structs
+// of them, normalize.Secret, normalize.ByteSize, BaseURL, or any type with
+// UnmarshalText. Unknown keys, wrong types and unset variables are reported with
+// their place by the config loader; what only the adapter can judge is reported
+// by a Checker.
+type Settings any
+
+// The optional methods of Settings.
+type (
+	// Checker reports every field that is missing or wrong; field is its yaml name,
+	// dots between nested ones. Anything reported refuses the config.
+	Checker interface {
+		Check(report func(field, problem string))
+	}
+
+	// Remote is implemented by the settings of an adapter that talks to a vendor.
+	Remote interface {
+		Endpoint() *BaseURL
+	}
+
+	// Botted is implemented by settings that name one bot of the vendor.
+	Botted interface {
+		BotID() string
+	}
+)
+
+// Env is what the house gives an adapter: limits that the vendorhttp client keeps.
+type Env struct {
+	Connect     time.Duration // to dial and shake hands
+	FirstByte   time.Duration // from the request's end to the status line
+	Idle        time.Duration // between two reads of a body
+	MaxInFlight int           // how many requests may run at once, so how many connections are worth keeping
+}
