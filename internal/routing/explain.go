@@ -65,7 +65,7 @@ func (r *route) whyDrawn(f *Facts) string {
 }
 
 func (c *condition) whyNot(f *Facts) string {
-	value, ok := c.lookup(f, c.name)
+	value, ok := c.value(f)
 	if !ok {
 		return c.Key + " is absent"
 	}
@@ -73,7 +73,7 @@ func (c *condition) whyNot(f *Facts) string {
 	for i, p := range c.Patterns {
 		quoted[i] = fmt.Sprintf("%q", p)
 	}
-	if strings.HasPrefix(c.Key, "header.") {
+	if c.source == fromHeader {
 		return fmt.Sprintf("%s does not match %s", c.Key, strings.Join(quoted, " or "))
 	}
 	return fmt.Sprintf("%s is %q, which does not match %s", c.Key, normalize.Excerpt(value, excerpt), strings.Join(quoted, " or "))

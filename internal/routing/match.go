@@ -3,6 +3,7 @@ package routing
 import (
 	"fmt"
 	"net/textproto"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -10,61 +11,81 @@ import (
 // condition is a Condition that can be asked.
 type condition struct {
 	Condition
-	lookup   lookup
-	name     string // the part after the dot, where the value is looked up by name
-	foldCase bool
+	source   source
+	name     string // what the value is looked up by in metadata and headers
 	patterns []pattern
 }
 
-// lookup finds the value that a key names; false where it is absent.
-type lookup func(f *Facts, name string) (string, bool)
+// source says where a condition's value comes from.
+type source int
 
-// present makes a lookup of a field for which empty means absent.
-func present(field func(f *Facts) string) lookup {
-	return func(f *Facts, _ string) (string, bool) {
-		v := field(f)
-		return v, v != ""
-	}
+const (
+	fromCaller source = iota
+	fromDialect
+	fromBot
+	fromUserID
+	fromUserEmail
+	fromUserName
+	fromUserPhone
+	fromMetadata
+	fromHeader
+)
+
+// sources are the keys that name one value.
+var sources = map[string]source{
+	"caller":     fromCaller,
+	"dialect":    fromDialect,
+	"bot":        fromBot,
+	"user.id":    fromUserID,
+	"user.email": fromUserEmail,
+	"user.name":  fromUserName,
+	"user.phone": fromUserPhone,
 }
 
-// fixed are the keys that name one value.
-var fixed = map[string]lookup{
-	"caller":     present(func(f *Facts) string { return f.Caller }),
-	"dialect":    present(func(f *Facts) string { return f.Dialect }),
-	"bot":        present(func(f *Facts) string { return f.Bot }),
-	"user.id":    present(func(f *Facts) string { return f.User.ID }),
-	"user.email": present(func(f *Facts) string { return f.User.Email }),
-	"user.name":  present(func(f *Facts) string { return f.User.Name }),
-	"user.phone": present(func(f *Facts) string { return f.User.Phone }),
-}
-
-func metadataValue(f *Facts, name string) (string, bool) {
-	if v, ok := f.Metadata[name]; ok {
-		return v, true
+// value finds what the condition is about; false where it is absent.
+func (c *condition) value(f *Facts) (string, bool) {
+	var v string
+	switch c.source {
+	case fromMetadata:
+		if v, ok := f.Metadata[c.name]; ok {
+			return v, true
+		}
+		v, ok := f.ThreadMetadata[c.name]
+		return v, ok
+	case fromHeader:
+		if f.Header != nil {
+			v = f.Header(c.name)
+		}
+	case fromCaller:
+		v = f.Caller
+	case fromDialect:
+		v = f.Dialect
+	case fromBot:
+		v = f.Bot
+	case fromUserID:
+		v = f.User.ID
+	case fromUserEmail:
+		v = f.User.Email
+	case fromUserName:
+		v = f.User.Name
+	case fromUserPhone:
+		v = f.User.Phone
 	}
-	v, ok := f.ThreadMetadata[name]
-	return v, ok
-}
-
-func headerValue(f *Facts, name string) (string, bool) {
-	if f.Header == nil {
-		return "", false
-	}
-	v := f.Header(name)
 	return v, v != ""
 }
 
 func compileCondition(c Condition) (condition, error) {
-	compiled := condition{Condition: c, foldCase: c.Key == "user.email"}
+	compiled := condition{Condition: c}
 	metadata, isMetadata := strings.CutPrefix(c.Key, "metadata.")
 	header, isHeader := strings.CutPrefix(c.Key, "header.")
+	from, isFixed := sources[c.Key]
 	switch {
-	case fixed[c.Key] != nil:
-		compiled.lookup = fixed[c.Key]
+	case isFixed:
+		compiled.source = from
 	case isMetadata && metadata != "":
-		compiled.lookup, compiled.name = metadataValue, metadata
+		compiled.source, compiled.name = fromMetadata, metadata
 	case isHeader && header != "":
-		compiled.lookup, compiled.name = headerValue, textproto.CanonicalMIMEHeaderKey(header)
+		compiled.source, compiled.name = fromHeader, textproto.CanonicalMIMEHeaderKey(header)
 	default:
 		return condition{}, fmt.Errorf("match: %q is not a key: write caller, dialect, bot, user.id, user.email, user.name, user.phone, "+
 			"metadata.NAME or header.NAME", c.Key)
@@ -73,7 +94,7 @@ func compileCondition(c Condition) (condition, error) {
 		return condition{}, fmt.Errorf("match: %s has no pattern", c.Key)
 	}
 	for _, p := range c.Patterns {
-		if compiled.foldCase {
+		if compiled.source == fromUserEmail {
 			p = strings.ToLower(p)
 		}
 		compiled.patterns = append(compiled.patterns, compilePattern(p))
@@ -83,19 +104,14 @@ func compileCondition(c Condition) (condition, error) {
 
 // holds reports whether the value is there and one of the patterns matches it.
 func (c *condition) holds(f *Facts) bool {
-	value, ok := c.lookup(f, c.name)
+	value, ok := c.value(f)
 	if !ok {
 		return false
 	}
-	if c.foldCase {
+	if c.source == fromUserEmail {
 		value = strings.ToLower(value)
 	}
-	for i := range c.patterns {
-		if c.patterns[i].matches(value) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(c.patterns, func(p pattern) bool { return p.matches(value) })
 }
 
 // pattern is a text with wildcards.
