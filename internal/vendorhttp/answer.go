@@ -2,12 +2,11 @@ package vendorhttp
 
 import (
 	"bytes"
+	"encoding/json"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/tidwall/gjson"
 
 	"chatmux/normalize"
 )
@@ -26,7 +25,7 @@ func (a Answer) shape(first byte, name string) error {
 		return a.Invalid("the backend's answer is empty")
 	case trimmed[0] == '<':
 		return a.Invalid("the backend answered with a web page")
-	case !gjson.ValidBytes(a.Body):
+	case !json.Valid(a.Body): // not gjson: it recurses without a limit, so a deep enough body would end the process
 		return a.Invalid("the backend's answer is not valid JSON")
 	case trimmed[0] != first:
 		return a.Invalid("the backend's answer is not a JSON " + name)

@@ -124,9 +124,7 @@ func (c *Client) Do(ctx context.Context, call Call) (Answer, error) {
 		return Answer{}, err
 	}
 	defer s.Close()
-	a := Answer{Status: s.Status, Header: s.Header}
-	a.Body, err = s.readAll(MaxBody)
-	return a, err
+	return s.Answer()
 }
 
 // Stream is an answer whose body is still to be read. Reading gives a
@@ -190,9 +188,7 @@ func (c *Client) DoForeign(ctx context.Context, method, rawURL, contentType stri
 		return Answer{}, err
 	}
 	defer s.Close()
-	a := Answer{Status: s.Status, Header: s.Header}
-	a.Body, err = s.readAll(MaxBody)
-	return a, err
+	return s.Answer()
 }
 
 func (c *Client) roundTrip(ctx context.Context, method string, u *url.URL, header http.Header, body []byte) (*Stream, error) {
@@ -255,6 +251,13 @@ func (s *Stream) Close() error {
 	err := s.body.Close()
 	s.cancel(nil)
 	return err
+}
+
+// Answer reads the whole body, for a caller that first had to see the header. It
+// gives what Do gives.
+func (s *Stream) Answer() (Answer, error) {
+	body, err := s.readAll(MaxBody)
+	return Answer{Status: s.Status, Header: s.Header, Body: body}, err
 }
 
 // readAll reads at most limit bytes; a longer body is KindTooLarge.
