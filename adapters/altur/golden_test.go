@@ -171,6 +171,9 @@ func run(t *testing.T, in situation, request, answer string) []txtar.File {
 		var reply adapters.Reply
 		reply, err = a.Send(ctx, adapters.Turn{Thread: normalize.Thread{User: user}, Remote: remote, Message: normalize.Message{Text: in.Text}})
 		add("remote", fmt.Sprintf("thread %q, end user %q", reply.Remote.ThreadID, reply.Remote.UserID))
+		if diff := cmp.Diff(adapters.Reply{Remote: reply.Remote}, reply); err != nil && diff != "" {
+			t.Errorf("more than the remote ids beside an error:\n%s", diff)
+		}
 		if err == nil {
 			addThread(reply.Thread)
 			sent := normalize.Message{

@@ -381,13 +381,11 @@ func readFields(r *http.Request, known ...string) (map[string]*string, *failure)
 	if mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mediaType != "application/json" {
 		return nil, fail(http.StatusBadRequest, "Content-Type must be application/json")
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
-	switch {
-	case err != nil:
-		return nil, fail(http.StatusBadRequest, "the body could not be read")
-	case len(body) > maxBody:
-		return nil, fail(http.StatusBadRequest, "the body is too large")
-	case !utf8.Valid(body):
+	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
+	if err != nil {
+		return nil, fail(http.StatusBadRequest, "the body could not be read: %v", err)
+	}
+	if !utf8.Valid(body) {
 		return nil, fail(http.StatusBadRequest, "the body is not UTF-8")
 	}
 	var raw map[string]json.RawMessage

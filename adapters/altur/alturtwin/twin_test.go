@@ -186,7 +186,8 @@ func TestBotThatIsSwitchedOffSaysNothing(t *testing.T) {
 		t.Error("the thread is shown as active")
 	}
 	twin.SetActive(id, true)
-	if got, want := contentOf(c.send(asAgent, user, "and now?")), "You said: and now?\n(turn 3; the first thing you said was: hello)"; got != want {
+	want := "You said: and now?\n(turn 3; the first thing you said was: hello)"
+	if got := contentOf(c.send(asAgent, user, "and now?")); got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
