@@ -1,6 +1,7 @@
 package normalize
 
 import (
+	"bytes"
 	"strconv"
 	"strings"
 	"time"
@@ -24,42 +25,39 @@ func CleanText(s string) string {
 	return b.String()
 }
 
-// CleanBytes is CleanText for a vendor's JSON text. A result that is valid JSON
-// stays valid JSON, because neither NUL nor an invalid byte can stand outside of
-// a string.
+// CleanBytes is CleanText for a vendor's JSON text. What is valid JSON stays valid
+// JSON: an invalid byte can only stand inside of a string there, and NUL nowhere.
 func CleanBytes(b []byte) []byte {
-	if utf8.Valid(b) {
+	if utf8.Valid(b) && bytes.IndexByte(b, 0) < 0 {
 		return b
 	}
 	return []byte(CleanText(string(b)))
 }
 
 // Excerpt shortens a text for an error's detail: cleaned, on one line, control
-// characters and angle brackets taken out, at most limit characters.
+// characters, angle brackets and marks that turn the direction of writing taken
+// out, at most limit characters. What was cut off leaves an ellipsis as the last of
+// them.
 func Excerpt(s string, limit int) string {
-	var b strings.Builder
-	n, space := 0, false
+	var kept []rune
+	space := false
 	for _, r := range CleanText(s) {
 		switch {
-		case r <= ' ' || r == 0x7f || r == 0x2028 || r == 0x2029 || r >= 0x80 && r <= 0xa0:
-			space = b.Len() > 0
+		case r <= ' ' || r >= 0x7f && r <= 0xa0 || r == 0x2028 || r == 0x2029:
+			space = len(kept) > 0
 			continue
-		case r == '<' || r == '>':
+		case r == '<' || r == '>' || r == 0x200e || r == 0x200f || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069:
 			continue
 		}
 		if space {
-			b.WriteByte(' ')
-			n++
-			space = false
+			kept, space = append(kept, ' '), false
 		}
-		if n >= limit {
-			b.WriteString("…")
-			break
+		kept = append(kept, r)
+		if len(kept) > limit {
+			return strings.TrimRight(string(kept[:max(limit-1, 0)]), " ") + "…"
 		}
-		b.WriteRune(r)
-		n++
 	}
-	return b.String()
+	return string(kept)
 }
 
 // ParseTime reads a time as vendors write it: RFC 3339 with any fraction (also
@@ -69,12 +67,12 @@ func Excerpt(s string, limit int) string {
 // vendor wrote badly is unknown, not an error.
 func ParseTime(s string) (time.Time, bool) {
 	s = strings.TrimSpace(s)
-	if n, err := strconv.ParseInt(s, 10, 64); err == nil && n >= 0 {
+	if n, err := strconv.ParseUint(s, 10, 63); err == nil {
 		switch len(s) {
 		case 13:
-			return time.UnixMilli(n).UTC(), true
+			return time.UnixMilli(int64(n)).UTC(), true
 		case 10:
-			return time.Unix(n, 0).UTC(), true
+			return time.Unix(int64(n), 0).UTC(), true
 		}
 		return time.Time{}, false
 	}

@@ -1,7 +1,6 @@
 package normalize
 
 import (
-	"bytes"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -101,7 +100,8 @@ func (t *Thread) AppendJSON(b []byte, raw bool) []byte {
 }
 
 // MarshalJSON gives the thread as the API shows it, without the vendor's object.
-func (t *Thread) MarshalJSON() ([]byte, error) { return t.AppendJSON(nil, false), nil }
+// It is a method of the value, so that a copy too marshals without its tenant.
+func (t Thread) MarshalJSON() ([]byte, error) { return t.AppendJSON(nil, false), nil }
 
 // AppendJSON appends the message as the API shows it: every documented field,
 // null for unknown, [] for an empty list. The vendor's object goes along only
@@ -191,7 +191,7 @@ func (m *Message) AppendJSON(b []byte, raw bool) []byte {
 }
 
 // MarshalJSON gives the message as the API shows it, without the vendor's object.
-func (m *Message) MarshalJSON() ([]byte, error) { return m.AppendJSON(nil, false), nil }
+func (m Message) MarshalJSON() ([]byte, error) { return m.AppendJSON(nil, false), nil }
 
 // AppendTime appends a time as the API writes it, in quotes; null for the zero
 // time.
@@ -205,22 +205,43 @@ func AppendTime(b []byte, t time.Time) []byte {
 }
 
 // AppendString appends a text as a JSON string. Nothing is escaped that need not
-// be: people's text stays readable, and < > & are themselves.
+// be: people's text stays readable, and < > & are themselves. A byte that is not
+// valid UTF-8 becomes U+FFFD.
 func AppendString(b []byte, s string) []byte {
-	plain := utf8.ValidString(s)
-	for i := 0; plain && i < len(s); i++ {
-		plain = s[i] >= 0x20 && s[i] != '"' && s[i] != '\\'
+	b = append(b, '"')
+	from := 0 // where the text begins that is not yet written
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= utf8.RuneSelf {
+			r, size := utf8.DecodeRuneInString(s[i:])
+			if r == utf8.RuneError && size == 1 {
+				b = append(append(b, s[from:i]...), "\uFFFD"...)
+				from = i + 1
+			}
+			i += size
+			continue
+		}
+		i++
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
+		}
+		b = append(b, s[from:i-1]...)
+		from = i
+		switch c {
+		case '"', '\\':
+			b = append(b, '\\', c)
+		case '\n':
+			b = append(b, `\n`...)
+		case '\r':
+			b = append(b, `\r`...)
+		case '\t':
+			b = append(b, `\t`...)
+		default:
+			const hex = "0123456789abcdef"
+			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		}
 	}
-	if plain {
-		b = append(b, '"')
-		b = append(b, s...)
-		return append(b, '"')
-	}
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	_ = enc.Encode(s) // a string always encodes
-	return append(b, bytes.TrimSuffix(buf.Bytes(), []byte{'\n'})...)
+	return append(append(b, s[from:]...), '"')
 }
 
 func appendText(b []byte, s string) []byte {

@@ -4,23 +4,39 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unique"
 )
 
 // Secret holds a key, a token or a password. It cannot print: every way to
 // format, marshal or log it gives [secret]. Reveal is the one way to its value.
-type Secret struct{ value string }
+// Two secrets are equal under == if their values are.
+type Secret struct {
+	// A handle and not the string itself: package fmt does not call the methods of
+	// what stands in an unexported field of a struct, but prints its inside.
+	value unique.Handle[string]
+}
 
 const masked = "[secret]"
 
-// NewSecret wraps a value.
-func NewSecret(value string) Secret { return Secret{value} }
+// NewSecret wraps a value. An empty one gives the zero Secret.
+func NewSecret(value string) Secret {
+	if value == "" {
+		return Secret{}
+	}
+	return Secret{unique.Make(value)}
+}
 
 // Reveal returns the value. Call it only where it goes into a header or a
 // comparison.
-func (s Secret) Reveal() string { return s.value }
+func (s Secret) Reveal() string {
+	if s.IsZero() {
+		return ""
+	}
+	return s.value.Value()
+}
 
 // IsZero reports whether there is no value.
-func (s Secret) IsZero() bool { return s.value == "" }
+func (s Secret) IsZero() bool { return s == Secret{} }
 
 // String gives the mask, never the value.
 func (s Secret) String() string { return masked }
@@ -36,17 +52,18 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(masked), nil }
 
 // UnmarshalText takes the value.
 func (s *Secret) UnmarshalText(text []byte) error {
-	s.value = string(text)
+	*s = NewSecret(string(text))
 	return nil
 }
 
 // Redact takes every occurrence of the secret out of a text. A secret of fewer
 // than four characters is left alone: it would tear ordinary words apart.
 func (s Secret) Redact(text string) string {
-	if len(s.value) < 4 {
+	value := s.Reveal()
+	if len(value) < 4 {
 		return text
 	}
-	return strings.ReplaceAll(text, s.value, masked)
+	return strings.ReplaceAll(text, value, masked)
 }
 
 // ByteSize is a number of bytes, written as 64KiB, 1MiB, 2GiB or a bare number.
@@ -55,18 +72,18 @@ type ByteSize int64
 // UnmarshalText reads a size. Errors say what the form is.
 func (b *ByteSize) UnmarshalText(text []byte) error {
 	s := strings.TrimSpace(string(text))
-	factor := int64(1)
+	factor := uint64(1)
 	for _, unit := range []struct {
 		suffix string
-		factor int64
+		factor uint64
 	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"B", 1}} {
 		if rest, ok := strings.CutSuffix(s, unit.suffix); ok {
 			s, factor = strings.TrimSpace(rest), unit.factor
 			break
 		}
 	}
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || n < 0 || n > (1<<62)/factor {
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil || n > (1<<62)/factor {
 		return fmt.Errorf("not a size: write 64KiB, 1MiB or a number of bytes")
 	}
 	*b = ByteSize(n * factor)
