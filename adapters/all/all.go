@@ -1,0 +1,16 @@
+// Package all is the list of adapters that are linked into chatmux. It is the one
+// shared file that a new vendor touches.
+package all
+
+import (
+	"chatmux/adapters"
+	"chatmux/adapters/altur"
+	"chatmux/adapters/conversations"
+	"chatmux/adapters/echo"
+	"chatmux/adapters/sitegpt"
+)
+
+// Adapters lists every adapter, the vendors first.
+func Adapters() []adapters.Spec {
+	return []adapters.Spec{altur.Spec, sitegpt.Spec, conversations.Spec, echo.Spec}
+}

@@ -1,0 +1,102 @@
+package app_test
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"chatmux/internal/sandbox/bot"
+)
+
+func TestThreeTurnsWithEachVendorShowItsMemory(t *testing.T) {
+	h := startHouse(t, fmt.Sprintf(vendors, sqliteFile(t)))
+	for _, backend := range []string{"parcel-desk", "docs-bot", "helpdesk"} {
+		t.Run(backend, func(t *testing.T) {
+			said := []string{"Is my order on its way?", "And when will it come?", "Thank you!"}
+			first := read[turn](t, h.call("POST", "/v1/messages", object{"text": said[0], "backend": backend}), 200)
+			turns := []turn{first}
+			for _, text := range said[1:] {
+				turns = append(turns, read[turn](t, h.call("POST", "/v1/threads/"+first.Thread.ID+"/messages", object{"text": text}), 200))
+			}
+			var want []string
+			for i, got := range turns {
+				answer := bot.Answer(i+1, said[0], said[i])
+				want = append(want, said[i], answer)
+				if len(got.Replies) != 1 || got.Replies[0].Text != answer {
+					t.Fatalf("turn %d: replies %+v, want %q", i+1, got.Replies, answer)
+				}
+				if got.Message.Status != "sent" || got.Replies[0].Status != "complete" || got.Replies[0].InReplyTo != got.Message.ID {
+					t.Errorf("turn %d: message %+v, reply %+v", i+1, got.Message, got.Replies[0])
+				}
+				if got.Thread.Backend != backend || got.Thread.MessageCount != 2*(i+1) {
+					t.Errorf("turn %d: thread %+v", i+1, got.Thread)
+				}
+			}
+			var stored []string
+			for _, m := range h.transcript(first.Thread.ID) {
+				stored = append(stored, m.Text)
+			}
+			if strings.Join(stored, "\x00") != strings.Join(want, "\x00") {
+				t.Errorf("transcript %q, want %q", stored, want)
+			}
+			if n := len(turns[2].Thread.Bindings); n != 1 {
+				t.Errorf("%d bindings, want 1: %+v", n, turns[2].Thread.Bindings)
+			}
+		})
+	}
+}
+
+// TestTranscriptsOfManyLanguagesAreByteEqual sends the Universal Declaration of
+// Human Rights in some forty languages, a thousand threads at once over all
+// three vendors, and reads every transcript back.
+func TestTranscriptsOfManyLanguagesAreByteEqual(t *testing.T) {
+	data, err := os.ReadFile("testdata/udhr.tsv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var texts []string
+	for line := range strings.Lines(string(data)) {
+		_, text, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+		texts = append(texts, text)
+	}
+	h := startHouse(t, fmt.Sprintf(vendors, sqliteFile(t)))
+	backends := []string{"parcel-desk", "docs-bot", "helpdesk"}
+	const threads, workers = 1000, 24
+	var wg sync.WaitGroup
+	jobs := make(chan int)
+	for range workers {
+		wg.Go(func() {
+			for i := range jobs {
+				first, second := texts[i%len(texts)], texts[(i*7+3)%len(texts)]+"\n"+texts[(i*13+5)%len(texts)]
+				a := h.call("POST", "/v1/messages", object{"text": first, "backend": backends[i%3], "user": object{"id": fmt.Sprint("u", i)}})
+				if a.status != 200 {
+					t.Errorf("thread %d: %d %s", i, a.status, a.body)
+					continue
+				}
+				id := read[turn](t, a, 200).Thread.ID
+				if a := h.call("POST", "/v1/threads/"+id+"/messages", object{"text": second}); a.status != 200 {
+					t.Errorf("thread %d: %d %s", i, a.status, a.body)
+					continue
+				}
+				want := []string{first, bot.Answer(1, first, first), second, bot.Answer(2, first, second)}
+				got := h.transcript(id)
+				if len(got) != len(want) {
+					t.Errorf("thread %d: %d messages, want %d", i, len(got), len(want))
+					continue
+				}
+				for j, m := range got {
+					if m.Text != want[j] {
+						t.Errorf("thread %d, message %d: %q, want %q", i, j, m.Text, want[j])
+					}
+				}
+			}
+		})
+	}
+	for i := range threads {
+		jobs <- i
+	}
+	close(jobs)
+	wg.Wait()
+}

@@ -1,0 +1,393 @@
+// Package backend puts one configured adapter behind everything that makes it
+// dependable: a deadline, a breaker, a bulkhead, the pauses that the vendor asks
+// for, a budget for second tries, log and metrics. It is also the one place that
+// asks an adapter for its talents.
+package backend
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"chatmux/adapters"
+	"chatmux/internal/telemetry"
+	"chatmux/normalize"
+)
+
+// slotWait is how long a send waits for a place at a busy backend.
+const slotWait = 100 * time.Millisecond
+
+// The bounds of the pause that a vendor can ask for.
+const (
+	minCoolDown = time.Second
+	maxCoolDown = 300 * time.Second
+	// maxGrowing bounds the pauses that grow because the vendor named none.
+	maxGrowing = 60 * time.Second
+)
+
+// Options make a Backend.
+type Options struct {
+	Name        string
+	Vendor      string // the adapter's name
+	Bot         string // the vendor's id of the bot, where settings name one
+	Adapter     adapters.Adapter
+	Total       time.Duration // the longest that one call may take
+	Breaker     BreakerOptions
+	Retry       RetryOptions
+	MaxInFlight int
+	Log         *zap.Logger
+	Metrics     *telemetry.Metrics
+}
+
+// RetryOptions bound second tries at the same backend.
+type RetryOptions struct {
+	Attempts int // all tries of one message, the first included
+	Base     time.Duration
+	Cap      time.Duration // of the back-off, not of a wait that the vendor asked for
+}
+
+// Backend is one configured adapter, ready to be used. It is safe for concurrent
+// use.
+type Backend struct {
+	name, vendor, bot string
+	adapter           adapters.Adapter
+	total             time.Duration
+	retry             RetryOptions
+	log               *zap.Logger
+	metrics           *telemetry.Metrics
+
+	sends   *breaker // for sends and what prepares them
+	control *breaker // for everything else, so that a broken list does not stop the conversation
+	slots   chan struct{}
+	budget  retryBudget
+
+	coolUntil atomic.Int64 // unix nanoseconds; only moves outward
+	growing   atomic.Int64 // how many pauses in a row the vendor left to us
+}
+
+// New puts an adapter behind its guards.
+func New(o Options) *Backend {
+	b := &Backend{
+		name: o.Name, vendor: o.Vendor, bot: o.Bot, adapter: o.Adapter, total: o.Total, retry: o.Retry,
+		log: o.Log.With(zap.String("backend", o.Name)), metrics: o.Metrics, slots: make(chan struct{}, o.MaxInFlight),
+	}
+	b.sends = newBreaker(o.Breaker, func(c change) {
+		b.metrics.BreakerChanged(b.name, c.to)
+		b.log.Warn("breaker changed", zap.String("state", c.to), zap.Stringer("cause", c.cause))
+	})
+	b.control = newBreaker(o.Breaker, func(c change) {
+		b.log.Warn("breaker of list and control calls changed", zap.String("state", c.to), zap.Stringer("cause", c.cause))
+	})
+	return b
+}
+
+// Close lets go of what the adapter holds.
+func (b *Backend) Close() error {
+	if c, ok := b.adapter.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}
+
+// Name is the backend's name in the config.
+func (b *Backend) Name() string { return b.name }
+
+// Vendor is the adapter's name.
+func (b *Backend) Vendor() string { return b.vendor }
+
+// Bot is the vendor's id of the bot; empty where there is none.
+func (b *Backend) Bot() string { return b.bot }
+
+// Retry says how often and how fast a message may be tried again here.
+func (b *Backend) Retry() RetryOptions { return b.retry }
+
+// AllowRetry takes one second try from the budget: a tenth of the requests of the
+// last ten seconds, at least three.
+func (b *Backend) AllowRetry() bool {
+	ok := b.budget.take(time.Now())
+	b.metrics.Retry(b.name, ok)
+	return ok
+}
+
+// Admission is the right to one send. Release it by defer; it reports to the
+// breaker exactly once, whatever happens.
+type Admission struct {
+	backend *Backend
+	ticket  *ticket
+	once    sync.Once
+}
+
+// Admit asks whether the backend takes a send now: it is not cooling down, its
+// breaker lets one through, and a place is free within 100 ms. The refusal is of
+// KindCoolingDown, KindBreakerOpen or KindBackendBusy, with RetryAfter.
+func (b *Backend) Admit(ctx context.Context) (*Admission, *normalize.Error) {
+	if rest := time.Until(time.Unix(0, b.coolUntil.Load())); rest > 0 {
+		return nil, b.named(&normalize.Error{Kind: normalize.KindCoolingDown, RetryAfter: rest})
+	}
+	t, refusal := b.sends.allow()
+	if refusal != nil {
+		return nil, b.named(refusal)
+	}
+	if refusal := b.takeSlot(ctx); refusal != nil {
+		t.release()
+		return nil, b.named(refusal)
+	}
+	b.budget.request(time.Now())
+	return &Admission{backend: b, ticket: t}, nil
+}
+
+func (b *Backend) takeSlot(ctx context.Context) *normalize.Error {
+	select {
+	case b.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	wait := time.NewTimer(slotWait)
+	defer wait.Stop()
+	select {
+	case b.slots <- struct{}{}:
+		return nil
+	case <-wait.C:
+		return &normalize.Error{Kind: normalize.KindBackendBusy, RetryAfter: time.Second}
+	case <-ctx.Done():
+		return &normalize.Error{Kind: normalize.KindBackendBusy, RetryAfter: time.Second, Cause: context.Cause(ctx)}
+	}
+}
+
+// Release gives the place back. An admission that was never used counts neither as
+// a success nor as a failure.
+func (a *Admission) Release() {
+	a.once.Do(func() {
+		a.ticket.release()
+		<-a.backend.slots
+	})
+}
+
+// Prepare makes at the vendor what has to be there before the first message: the
+// person, the conversation. It returns the remote ids, completed, and what the
+// vendor told about the thread. A failure leaves the message certainly unsent.
+func (a *Admission) Prepare(ctx context.Context, thread normalize.Thread, remote normalize.Remote) (normalize.Remote, normalize.ThreadUpdate, *normalize.Error) {
+	b := a.backend
+	var told normalize.ThreadUpdate
+	if creator, ok := b.adapter.(adapters.UserCreator); ok && remote.UserID == "" {
+		failure := b.run(ctx, "create_user", a.reportFailure, func(ctx context.Context) error {
+			id, err := creator.CreateUser(ctx, thread.User)
+			if err == nil {
+				remote.UserID = id
+			}
+			return err
+		})
+		if failure != nil {
+			return remote, told, failure
+		}
+	}
+	if creator, ok := b.adapter.(adapters.ThreadCreator); ok && remote.ThreadID == "" {
+		failure := b.run(ctx, "create_thread", a.reportFailure, func(ctx context.Context) error {
+			made, err := creator.CreateThread(ctx, thread)
+			if err == nil {
+				remote, told = mergeRemote(remote, made.Remote), made.Update
+			}
+			return err
+		})
+		if failure != nil {
+			return remote, told, failure
+		}
+	}
+	cleanUpdate(&told)
+	return remote, told, nil
+}
+
+// NeedsPreparing reports whether Prepare would call the vendor for a thread with
+// these remote ids.
+func (b *Backend) NeedsPreparing(remote normalize.Remote) bool {
+	_, users := b.adapter.(adapters.UserCreator)
+	_, threads := b.adapter.(adapters.ThreadCreator)
+	return users && remote.UserID == "" || threads && remote.ThreadID == ""
+}
+
+// Send gives the vendor the message, once. The reply is cleaned: its text is fit to
+// be shown and stored. Beside a failure it holds what is certain all the same.
+func (a *Admission) Send(ctx context.Context, turn adapters.Turn) (adapters.Reply, *normalize.Error) {
+	b := a.backend
+	send := b.adapter.Send
+	switch {
+	case turn.Message.Role == normalize.RoleOperator:
+		operator, ok := b.adapter.(adapters.OperatorSender)
+		if !ok {
+			return adapters.Reply{}, b.named(&normalize.Error{Kind: normalize.KindUnsupported, Detail: "the backend cannot speak as an operator"})
+		}
+		send = operator.SendAsOperator
+	case len(turn.Message.Attachments) > 0:
+		sender, ok := b.adapter.(adapters.AttachmentSender)
+		if !ok {
+			return adapters.Reply{}, b.named(&normalize.Error{Kind: normalize.KindUnsupported, Detail: "the backend takes no attachments"})
+		}
+		send = sender.SendAttachments
+	}
+	var reply adapters.Reply
+	failure := b.run(ctx, "send", a.ticket.report, func(ctx context.Context) (err error) {
+		reply, err = send(ctx, turn)
+		return err
+	})
+	cleanReply(&reply)
+	return reply, failure
+}
+
+// reportFailure tells the breaker of a failed preparation; a good one says nothing
+// yet, since the send is still to come.
+func (a *Admission) reportFailure(failure *normalize.Error) {
+	if failure != nil {
+		a.ticket.report(failure)
+	}
+}
+
+// CreateThread makes an empty conversation at the vendor. False where it cannot:
+// then nothing was called.
+func (b *Backend) CreateThread(ctx context.Context, thread normalize.Thread) (adapters.RemoteThread, bool, *normalize.Error) {
+	creator, ok := b.adapter.(adapters.ThreadCreator)
+	if !ok {
+		return adapters.RemoteThread{}, false, nil
+	}
+	admission, refusal := b.Admit(ctx)
+	if refusal != nil {
+		return adapters.RemoteThread{}, true, refusal
+	}
+	defer admission.Release()
+	var made adapters.RemoteThread
+	failure := b.run(ctx, "create_thread", admission.ticket.report, func(ctx context.Context) (err error) {
+		made, err = creator.CreateThread(ctx, thread)
+		return err
+	})
+	cleanUpdate(&made.Update)
+	return made, true, failure
+}
+
+// SwitchMode hands a conversation to a human or back to the bot at the vendor. A
+// backend that cannot gives KindUnsupported.
+func (b *Backend) SwitchMode(ctx context.Context, remote normalize.Remote, mode normalize.Mode) *normalize.Error {
+	switcher, ok := b.adapter.(adapters.ModeSwitcher)
+	if !ok {
+		return b.named(&normalize.Error{Kind: normalize.KindUnsupported, Detail: "the backend cannot switch the mode"})
+	}
+	return b.controlCall(ctx, "switch_mode", func(ctx context.Context) error { return switcher.SwitchMode(ctx, remote, mode) })
+}
+
+// DeleteThread erases a conversation at the vendor. False where it cannot: then
+// nothing was called.
+func (b *Backend) DeleteThread(ctx context.Context, remote normalize.Remote) (bool, *normalize.Error) {
+	deleter, ok := b.adapter.(adapters.ThreadDeleter)
+	if !ok {
+		return false, nil
+	}
+	return true, b.controlCall(ctx, "delete_thread", func(ctx context.Context) error { return deleter.DeleteThread(ctx, remote) })
+}
+
+func (b *Backend) controlCall(ctx context.Context, what string, call func(context.Context) error) *normalize.Error {
+	t, refusal := b.control.allow()
+	if refusal != nil {
+		return b.named(refusal)
+	}
+	defer t.release()
+	return b.run(ctx, what, t.report, call)
+}
+
+// run makes one call: within the backend's own deadline, with panics caught,
+// reported to the breaker, counted, logged, and the vendor's wish for a pause
+// remembered.
+func (b *Backend) run(ctx context.Context, what string, report func(*normalize.Error), call func(context.Context) error) *normalize.Error {
+	began := time.Now()
+	deadline := began.Add(b.total)
+	if budget, ok := ctx.Deadline(); ok && deadline.Sub(budget).Abs() < tie {
+		deadline = budget.Add(-tie) // on a tie it is the backend that was too slow
+	}
+	ctx, cancel := context.WithDeadlineCause(ctx, deadline, &normalize.Error{Kind: normalize.KindTimeout})
+	defer cancel()
+	failure := b.named(guarded(ctx, b.log, what, call))
+	report(failure)
+	took := time.Since(began)
+	if failure == nil {
+		b.growing.Store(0)
+		b.metrics.Attempt(b.name, "ok", took)
+		b.log.Debug("backend called", zap.String("call", what), zap.Duration("took", took))
+		return nil
+	}
+	b.coolDown(failure)
+	b.metrics.Attempt(b.name, failure.Kind.String(), took)
+	b.log.Warn("backend call failed", zap.String("call", what), zap.Duration("took", took), zap.Stringer("kind", failure.Kind),
+		zap.Stringer("phase", failure.Phase), zap.Int("vendor_status", failure.VendorStatus), zap.String("detail", failure.Text()), zap.Error(failure.Cause))
+	return failure
+}
+
+// tie is how close two deadlines may lie to count as the same moment.
+const tie = 5 * time.Millisecond
+
+func guarded(ctx context.Context, log *zap.Logger, what string, call func(context.Context) error) (failure *normalize.Error) {
+	defer func() {
+		if p := recover(); p != nil {
+			log.Error("adapter panicked", zap.String("call", what), zap.String("panic", fmt.Sprint(p)), zap.ByteString("stack", debug.Stack()))
+			failure = &normalize.Error{Kind: normalize.KindInternal, Phase: normalize.PhaseWritten}
+		}
+	}()
+	return normalize.AsError(call(ctx))
+}
+
+// coolDown remembers the pause that a failure calls for, and writes it into the
+// failure, so that the answer can pass it on.
+func (b *Backend) coolDown(failure *normalize.Error) {
+	pause := failure.Kind.Policy().CoolDown
+	switch {
+	case pause == 0:
+		return
+	case pause > 0: // quota: the vendor's own word counts only if it is longer
+		pause = max(pause, min(failure.RetryAfter, maxCoolDown))
+	case failure.RetryAfter > 0:
+		pause = min(max(failure.RetryAfter, minCoolDown), maxCoolDown)
+	default:
+		pause = min(minCoolDown<<min(b.growing.Add(1)-1, 10), maxGrowing)
+	}
+	failure.RetryAfter = pause
+	until := time.Now().Add(pause).UnixNano()
+	for old := b.coolUntil.Load(); old < until && !b.coolUntil.CompareAndSwap(old, until); old = b.coolUntil.Load() {
+	}
+}
+
+// named writes the backend's name into a failure. Nil stays nil.
+func (b *Backend) named(failure *normalize.Error) *normalize.Error {
+	if failure != nil {
+		failure.Backend = b.name
+	}
+	return failure
+}
+
+// State is one backend as operators see it.
+type State struct {
+	Breaker       BreakerState
+	CoolDownUntil time.Time // zero: none
+	InFlight      int
+	MaxInFlight   int
+}
+
+// State tells how the backend stands now.
+func (b *Backend) State() State {
+	s := State{Breaker: b.sends.snapshot(), InFlight: len(b.slots), MaxInFlight: cap(b.slots)}
+	if until := time.Unix(0, b.coolUntil.Load()); time.Until(until) > 0 {
+		s.CoolDownUntil = until
+	}
+	return s
+}
+
+func mergeRemote(old, told normalize.Remote) normalize.Remote {
+	if told.ThreadID != "" {
+		old.ThreadID = told.ThreadID
+	}
+	if told.UserID != "" {
+		old.UserID = told.UserID
+	}
+	return old
+}

@@ -1,0 +1,75 @@
+package engine
+
+import (
+	"chatmux/internal/backend"
+	"chatmux/internal/routing"
+	"chatmux/normalize"
+)
+
+// Backends tells how all backends stand, in the order of the config.
+func (e *Engine) Backends() []BackendState {
+	states := make([]BackendState, len(e.backends))
+	for i, b := range e.backends {
+		states[i] = stateOf(b)
+	}
+	return states
+}
+
+// Backend tells how one backend stands.
+func (e *Engine) Backend(name string) (BackendState, error) {
+	b := e.byName[name]
+	if b == nil {
+		return BackendState{}, &normalize.Error{Kind: normalize.KindNotFound}
+	}
+	return stateOf(b), nil
+}
+
+func stateOf(b *backend.Backend) BackendState {
+	s := b.State()
+	return BackendState{
+		Name: b.Name(), Adapter: b.Vendor(), Stateful: b.Stateful(), Capabilities: b.Capabilities(),
+		Breaker: BreakerState(s.Breaker), CoolDownUntil: s.CoolDownUntil, InFlight: s.InFlight, MaxInFlight: s.MaxInFlight,
+	}
+}
+
+// Explain says which route and which backends would serve a message, and why. It
+// calls nobody and stores nothing.
+func (e *Engine) Explain(o Origin, req SendRequest) (Explanation, error) {
+	made := NewThread{}
+	if req.New != nil {
+		made = *req.New
+	}
+	f := facts(o, made.User, req.Metadata, made.Metadata, req.ThreadID)
+	f.Route, f.Backend = made.Route, made.Backend
+	if err := e.known(made.Backend); err != nil {
+		return Explanation{}, err
+	}
+	d, err := e.routes.Explain(f)
+	if err != nil {
+		return Explanation{}, err
+	}
+	x := Explanation{Backends: d.Backends, Shadow: d.Shadow, Reasons: make([]RouteReason, len(d.Reasons))}
+	if d.Route != nil {
+		x.Route = d.Route.Name
+	}
+	for i, r := range d.Reasons {
+		x.Reasons[i] = RouteReason(r)
+	}
+	return x, nil
+}
+
+// known refuses a name that is no backend's; empty is fine.
+func (e *Engine) known(backendName string) error {
+	if backendName != "" && e.byName[backendName] == nil {
+		return normalize.InvalidField("backend", "there is no backend of this name")
+	}
+	return nil
+}
+
+// routeName is the name of a decision's route; empty where there is none.
+func routeName(r *routing.Route) string {
+	if r == nil {
+		return ""
+	}
+	return r.Name
+}

@@ -1,0 +1,60 @@
+package engine
+
+import (
+	"context"
+
+	"chatmux/internal/backend"
+	"chatmux/normalize"
+)
+
+// CreateThread makes a thread without a message. Where the caller names a backend
+// or a route, or wants a human from the start, the backend is chosen now, and its
+// vendor makes the conversation if it can; else that waits for the first message.
+func (e *Engine) CreateThread(ctx context.Context, o Origin, made NewThread) (normalize.Thread, error) {
+	end, err := e.begin()
+	if err != nil {
+		return normalize.Thread{}, err
+	}
+	defer end()
+	if err := e.known(made.Backend); err != nil {
+		return normalize.Thread{}, err
+	}
+	t := newThread(o, made, now())
+	f := facts(o, made.User, nil, made.Metadata, t.ID)
+	f.Route, f.Backend = made.Route, made.Backend
+	d, err := e.routes.Decide(f) // also where the choice waits: a caller that no route takes hears it now
+	if err != nil {
+		return normalize.Thread{}, err
+	}
+	if made.Backend != "" || made.Route != "" || t.Mode == normalize.ModeHuman {
+		t.Route = routeName(d.Route)
+		if failure := e.createAt(ctx, &t, e.backendsOf(d.Backends)); failure != nil {
+			return normalize.Thread{}, failure
+		}
+	}
+	if err := e.store.CreateThread(ctx, t); err != nil {
+		return normalize.Thread{}, e.storeError(err)
+	}
+	return t, nil
+}
+
+// createAt binds a new thread to the first backend that takes it.
+func (e *Engine) createAt(ctx context.Context, t *normalize.Thread, chain []*backend.Backend) *normalize.Error {
+	var last *normalize.Error
+	for _, b := range chain {
+		if t.Mode == normalize.ModeHuman && !b.CreatesThreads() {
+			last = &normalize.Error{Kind: normalize.KindUnsupported, Backend: b.Name(), Detail: "the backend cannot begin a thread in this mode"}
+			continue
+		}
+		ctx, cancel := context.WithTimeoutCause(ctx, e.timeout, &normalize.Error{Kind: normalize.KindDeadline})
+		remote, _, failure := b.CreateThread(ctx, *t)
+		cancel()
+		if failure == nil {
+			remote.Update.Apply(t)
+			bind(t, b, remote.Remote, "created", t.CreatedAt)
+			return nil
+		}
+		last = failure
+	}
+	return last
+}

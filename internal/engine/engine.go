@@ -1,0 +1,188 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"chatmux/internal/backend"
+	"chatmux/internal/routing"
+	"chatmux/internal/store"
+	"chatmux/internal/telemetry"
+	"chatmux/normalize"
+)
+
+// maxAttempts bounds the tries of one message over all backends.
+const maxAttempts = 3
+
+// Options make an Engine.
+type Options struct {
+	Store    *store.Store
+	Routes   *routing.Table
+	Backends []*backend.Backend // in the order of the config
+	Timeout  time.Duration      // the budget of a send that names none
+	Lease    time.Duration      // how long beyond its budget a send may hold its thread
+	Log      *zap.Logger
+	Metrics  *telemetry.Metrics
+}
+
+// Engine takes turns from accepted to answered. It is safe for concurrent use.
+type Engine struct {
+	store    *store.Store
+	routes   *routing.Table
+	backends []*backend.Backend
+	byName   map[string]*backend.Backend
+	timeout  time.Duration
+	lease    time.Duration
+	log      *zap.Logger
+	metrics  *telemetry.Metrics
+
+	stop    context.Context // ends when running work has to
+	endWork context.CancelCauseFunc
+
+	mu       sync.Mutex
+	draining bool
+	running  sync.WaitGroup
+}
+
+// New makes an engine.
+func New(o Options) *Engine {
+	e := &Engine{
+		store: o.Store, routes: o.Routes, backends: o.Backends, byName: make(map[string]*backend.Backend, len(o.Backends)),
+		timeout: o.Timeout, lease: o.Lease, log: o.Log, metrics: o.Metrics,
+	}
+	for _, b := range o.Backends {
+		e.byName[b.Name()] = b
+	}
+	e.stop, e.endWork = context.WithCancelCause(context.Background())
+	return e
+}
+
+// Recover does the book-keeping after a crash: what was never tried is failed, what
+// was tried without an outcome is unknown. Nothing is sent. Call it before the
+// first request.
+func (e *Engine) Recover(ctx context.Context) error {
+	r, err := e.store.Recover(ctx, now())
+	if err != nil {
+		return err
+	}
+	if r.Failed+r.Unknown > 0 {
+		e.log.Warn("messages settled that an earlier run left open", zap.Int("failed", r.Failed), zap.Int("unknown", r.Unknown))
+	}
+	return nil
+}
+
+// Drain refuses new sends from now on and waits for those that run. When ctx ends
+// before they do, they are cut off, and Drain waits until they have stored how far
+// they came.
+func (e *Engine) Drain(ctx context.Context) {
+	e.mu.Lock()
+	e.draining = true
+	e.mu.Unlock()
+	stopCutting := context.AfterFunc(ctx, func() {
+		e.endWork(&normalize.Error{Kind: normalize.KindCanceled, Detail: "the server is shutting down"})
+	})
+	e.running.Wait()
+	stopCutting()
+	e.endWork(nil)
+}
+
+// Ready reports whether sends can be served: not draining, and the store answers.
+func (e *Engine) Ready(ctx context.Context) error {
+	e.mu.Lock()
+	draining := e.draining
+	e.mu.Unlock()
+	if draining {
+		return &normalize.Error{Kind: normalize.KindDraining}
+	}
+	if err := e.store.Ping(ctx); err != nil {
+		return e.storeError(err)
+	}
+	return nil
+}
+
+// begin counts a piece of work that Drain waits for.
+func (e *Engine) begin() (end func(), err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.draining {
+		return nil, &normalize.Error{Kind: normalize.KindDraining}
+	}
+	e.running.Add(1)
+	return e.running.Done, nil
+}
+
+// storeError gives the failure that a caller sees for a store's error.
+func (e *Engine) storeError(err error) *normalize.Error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, store.ErrNotFound):
+		return &normalize.Error{Kind: normalize.KindNotFound}
+	case errors.Is(err, store.ErrBusy):
+		return &normalize.Error{Kind: normalize.KindThreadBusy, RetryAfter: time.Second}
+	}
+	var ours *normalize.Error
+	if errors.As(err, &ours) { // what a change function refused
+		return ours
+	}
+	e.log.Error("store failed", zap.Error(err))
+	return &normalize.Error{Kind: normalize.KindStorageUnavailable, Cause: err}
+}
+
+// now is the time as it is stored: UTC, whole milliseconds.
+func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
+
+// newID makes an id of ours.
+func newID(prefix string) string { return normalize.FormatID(prefix, uuid.Must(uuid.NewV7())) }
+
+// facts gathers what a route can match on.
+func facts(o Origin, user normalize.User, message, thread map[string]string, threadID string) routing.Facts {
+	return routing.Facts{
+		Caller: o.Caller.Name, AllowedRoutes: o.Caller.Routes, User: user, Metadata: message, ThreadMetadata: thread,
+		Header: o.Header, Dialect: o.Dialect, Bot: o.Bot, ThreadID: threadID,
+	}
+}
+
+// backendsOf gives the configured backends of a list of names, in its order.
+func (e *Engine) backendsOf(names []string) []*backend.Backend {
+	list := make([]*backend.Backend, 0, len(names))
+	for _, name := range names {
+		if b := e.byName[name]; b != nil {
+			list = append(list, b)
+		}
+	}
+	return list
+}
+
+// lastRemote gives the remote ids under which a backend last held the thread.
+func lastRemote(t *normalize.Thread, backendName string) normalize.Remote {
+	for _, b := range slices.Backward(t.Bindings) {
+		if b.Backend == backendName {
+			return b.Remote
+		}
+	}
+	return normalize.Remote{}
+}
+
+// bind writes into the thread that a backend holds it under these remote ids: the
+// binding that holds now gets the ids where it is that backend's, else it is
+// closed and a new one added.
+func bind(t *normalize.Thread, b *backend.Backend, remote normalize.Remote, reason string, at time.Time) {
+	t.Backend = b.Name()
+	if n := len(t.Bindings); n > 0 && t.Bindings[n-1].Until.IsZero() {
+		if last := &t.Bindings[n-1]; last.Backend == b.Name() {
+			last.Remote = remote
+			return
+		}
+		t.Bindings[n-1].Until = at
+	}
+	t.Bindings = append(t.Bindings, normalize.Binding{
+		Backend: b.Name(), Vendor: b.Vendor(), Bot: b.Bot(), Remote: remote, Since: at, Reason: reason,
+	})
+}

@@ -1,0 +1,505 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"chatmux/adapters"
+	"chatmux/internal/backend"
+	"chatmux/internal/routing"
+	"chatmux/internal/store"
+	"chatmux/normalize"
+)
+
+// maxReplans bounds how often a send begins anew because the thread changed between
+// reading and accepting.
+const maxReplans = 8
+
+// sending is one send from its plan to its last commit.
+type sending struct {
+	engine  *Engine
+	ctx     context.Context // ends with the budget, with the server, and where the route says so with the caller
+	origin  Origin
+	key     *Key
+	timeout time.Duration
+
+	thread  store.StoredThread
+	fresh   bool // the thread is made by this send
+	message normalize.Message
+	again   bool // the message is stored already: a resend
+
+	route *routing.Route     // nil where no route leads to the backend that was asked for
+	chain []*backend.Backend // who comes into question, in order
+
+	epoch    string // names this run in the store
+	accepted bool
+	open     *store.AttemptEnd // the attempt that runs, as it will be written
+	unsent   bool              // the attempt that runs has not come to the message itself
+	attempts int
+	upstream time.Duration
+	status   normalize.MessageStatus // the gravest that any attempt left: failed, unknown, sent
+	failures []*normalize.Error
+
+	named   string                      // the backend that the caller asked for by name, as long as nobody holds the thread
+	unheld  bool                        // nobody held the thread when this send began
+	remotes map[string]normalize.Remote // what was made at vendors for this send, by backend
+	carried string                      // what of the past went along: history, primer, none
+}
+
+// errReplan says that the plan does not fit the thread any more.
+var errReplan = errors.New("engine: plan again")
+
+// Send takes one message from accepted to answered. Every error is a
+// *normalize.Error; its Outcome and MessageID say what became of the message. The
+// Turn is filled as far as things came also beside an error.
+//
+// Once accepted, a message is seen through although the caller leaves, unless its
+// route says on_disconnect: cancel.
+func (e *Engine) Send(ctx context.Context, o Origin, req SendRequest) (Turn, error) {
+	end, err := e.begin()
+	if err != nil {
+		return Turn{}, err
+	}
+	defer end()
+	for range maxReplans {
+		s := &sending{engine: e, origin: o, key: req.Key, epoch: newID("run"), timeout: req.Timeout}
+		threadID, messageID, err := e.found(ctx, o, req.Key)
+		switch {
+		case err != nil:
+			return answerOf(err)
+		case messageID != "":
+			err = s.takeUp(ctx, threadID, messageID)
+		default:
+			err = s.draft(ctx, req)
+		}
+		if err != nil {
+			return Turn{}, err
+		}
+		turn, err := s.run(ctx)
+		if !errors.Is(err, errReplan) {
+			return turn, err
+		}
+	}
+	return Turn{}, &normalize.Error{Kind: normalize.KindThreadBusy, RetryAfter: time.Second}
+}
+
+// Resend sends a failed or unknown message again, on the caller's word.
+func (e *Engine) Resend(ctx context.Context, o Origin, threadID, messageID string, timeout time.Duration, key *Key) (Turn, error) {
+	end, err := e.begin()
+	if err != nil {
+		return Turn{}, err
+	}
+	defer end()
+	for range maxReplans {
+		if _, _, err := e.found(ctx, o, key); err != nil {
+			return answerOf(err)
+		}
+		s := &sending{engine: e, origin: o, key: key, epoch: newID("run"), timeout: timeout}
+		if err := s.takeUp(ctx, threadID, messageID); err != nil {
+			return Turn{}, err
+		}
+		turn, err := s.run(ctx)
+		if !errors.Is(err, errReplan) {
+			return turn, err
+		}
+	}
+	return Turn{}, &normalize.Error{Kind: normalize.KindThreadBusy, RetryAfter: time.Second}
+}
+
+// replayed carries a stored answer through an error return.
+type replayed struct{ Replay }
+
+func (*replayed) Error() string { return "engine: the key has an answer" }
+
+func answerOf(err error) (Turn, error) {
+	var r *replayed
+	if errors.As(err, &r) {
+		return Turn{Replay: &r.Replay}, nil
+	}
+	return Turn{}, err
+}
+
+// found looks an Idempotency-Key up. A message id is one that failed and is to be
+// sent again under its own id; nothing means that the key is new.
+func (e *Engine) found(ctx context.Context, o Origin, key *Key) (threadID, messageID string, err error) {
+	if key == nil {
+		return "", "", nil
+	}
+	state, err := e.store.LookupKey(ctx, store.Key{Tenant: o.Caller.Tenant, Key: key.Key, Path: key.Path, BodyHash: key.BodyHash}, now())
+	if err != nil {
+		return "", "", e.storeError(err)
+	}
+	switch {
+	case !state.Found:
+		return "", "", nil
+	case !state.Matches:
+		return "", "", &normalize.Error{Kind: normalize.KindIdempotencyKeyReused}
+	case state.Running:
+		wait := min(max(time.Until(state.LeaseEnds), time.Second), 5*time.Second)
+		return "", "", &normalize.Error{Kind: normalize.KindIdempotencyInProgress, RetryAfter: wait, MessageID: state.MessageID}
+	case state.Status != 0:
+		return "", "", &replayed{Replay{Status: state.Status, Body: state.Body}}
+	case state.Message == normalize.StatusFailed:
+		return state.ThreadID, state.MessageID, nil
+	default: // a crash took the answer along: what is certain is that nothing may be sent by itself
+		return "", "", &normalize.Error{
+			Kind: normalize.KindDisconnected, Outcome: normalize.OutcomeOf(state.Message), MessageID: state.MessageID,
+			Detail: "the server stopped while this message was on its way; it may have been processed",
+		}
+	}
+}
+
+// draft makes a new message, in a thread that exists or in a new one.
+func (s *sending) draft(ctx context.Context, req SendRequest) error {
+	at := now()
+	if req.ThreadID != "" {
+		t, err := s.engine.readThread(ctx, s.origin, req.ThreadID, false)
+		if err != nil {
+			return err
+		}
+		s.thread = t
+	} else {
+		s.fresh = true
+		var made NewThread
+		if req.New != nil {
+			made = *req.New
+		}
+		if err := s.engine.known(made.Backend); err != nil {
+			return err
+		}
+		s.thread.Thread = newThread(s.origin, made, at)
+	}
+	role, author := req.Role, req.Author
+	if role == "" {
+		role = normalize.RoleUser
+	}
+	if role == normalize.RoleUser && author == (normalize.Author{}) {
+		author = normalize.Author{ID: s.thread.User.ID, Name: s.thread.User.Name, Email: s.thread.User.Email}
+	}
+	kind := normalize.TypeText
+	if req.Text == "" && len(req.Attachments) > 0 {
+		kind = req.Attachments[0].Type
+	}
+	s.message = normalize.Message{
+		ID: newID(normalize.PrefixMessage), ThreadID: s.thread.ID, Role: role, Type: kind, Text: req.Text, Attachments: req.Attachments,
+		Author: author, Status: normalize.StatusPending, Metadata: req.Metadata, CreatedAt: at,
+	}
+	return s.plan()
+}
+
+// takeUp takes a stored message to be sent again.
+func (s *sending) takeUp(ctx context.Context, threadID, messageID string) error {
+	t, err := s.engine.readThread(ctx, s.origin, threadID, false)
+	if err != nil {
+		return err
+	}
+	m, err := s.engine.store.Message(ctx, s.origin.Caller.Tenant, threadID, messageID, false)
+	if err != nil {
+		return s.engine.storeError(err)
+	}
+	if m.Role != normalize.RoleUser && m.Role != normalize.RoleOperator || m.Status != normalize.StatusFailed && m.Status != normalize.StatusUnknown {
+		if m.Status == normalize.StatusPending {
+			return &normalize.Error{Kind: normalize.KindThreadBusy, RetryAfter: time.Second, MessageID: m.ID}
+		}
+		return normalize.Errorf(normalize.KindInvalidRequest, "only a failed or unknown user message can be sent again; this one is %s", m.Status)
+	}
+	s.thread, s.message, s.again = t, m, true
+	s.message.Status, s.message.Reason, s.message.Backend = normalize.StatusPending, "", ""
+	return s.plan()
+}
+
+func newThread(o Origin, made NewThread, at time.Time) normalize.Thread {
+	mode := made.Mode
+	if mode == "" {
+		mode = normalize.ModeAI
+	}
+	return normalize.Thread{
+		ID: newID(normalize.PrefixThread), Tenant: o.Caller.Tenant, Backend: made.Backend, Route: made.Route, User: made.User, Mode: mode,
+		Status: normalize.ThreadOpen, Title: made.Title, Metadata: made.Metadata, CreatedAt: at, UpdatedAt: at,
+	}
+}
+
+// plan finds out who comes into question. A thread that a backend holds stays
+// there; where its route says on_unavailable: move (the default for a backend
+// whose vendor keeps no conversation), the route's others come after it.
+func (s *sending) plan() error {
+	t := &s.thread
+	f := facts(s.origin, t.User, s.message.Metadata, t.Metadata, t.ID)
+	var holder *backend.Backend
+	if binding, ok := t.Binding(); ok {
+		holder = s.engine.byName[binding.Backend]
+		if err := s.planBound(f, binding, holder); err != nil {
+			return err
+		}
+	} else {
+		s.unheld, s.named = true, t.Backend
+		f.Route, f.Backend = t.Route, t.Backend
+		d, err := s.engine.routes.Decide(f)
+		if err != nil {
+			return err
+		}
+		s.route, s.chain = d.Route, s.engine.backendsOf(d.Backends)
+	}
+	if holder != nil {
+		if failure := s.refusedBy(holder); failure != nil {
+			return failure
+		}
+	}
+	able := slices.DeleteFunc(slices.Clone(s.chain), func(b *backend.Backend) bool { return s.refusedBy(b) != nil })
+	if len(able) == 0 && len(s.chain) > 0 {
+		return s.refusedBy(s.chain[0])
+	}
+	s.chain = able
+	return nil
+}
+
+func (s *sending) planBound(f routing.Facts, binding normalize.Binding, holder *backend.Backend) error {
+	e := s.engine
+	s.route = e.routes.Route(s.thread.Route)
+	if allowed := s.origin.Caller.Routes; allowed != nil && (s.route == nil || !slices.Contains(allowed, s.route.Name)) {
+		f.Backend = binding.Backend
+		d, err := e.routes.Decide(f)
+		if err != nil {
+			return err
+		}
+		s.route = d.Route
+	}
+	mayMove := s.route != nil && (s.route.OnUnavailable == "move" || s.route.OnUnavailable == "" && holder != nil && !holder.Stateful())
+	if holder != nil {
+		s.chain = append(s.chain, holder)
+	}
+	if mayMove {
+		f.Route, f.Backend = s.route.Name, ""
+		d, err := e.routes.Decide(f)
+		if err != nil {
+			return err
+		}
+		for _, b := range e.backendsOf(d.Backends) {
+			if b != holder {
+				s.chain = append(s.chain, b)
+			}
+		}
+	}
+	if len(s.chain) == 0 {
+		return &normalize.Error{
+			Kind: normalize.KindUnreachable, Backend: binding.Backend, RetryAfter: 5 * time.Second,
+			Detail: "the backend that holds this thread is not configured any more: move the thread to another",
+		}
+	}
+	return nil
+}
+
+// refusedBy says why a backend cannot take this message at all; nil where it can.
+func (s *sending) refusedBy(b *backend.Backend) *normalize.Error {
+	switch {
+	case s.message.Role == normalize.RoleOperator && !b.TakesOperator():
+		return &normalize.Error{Kind: normalize.KindUnsupported, Backend: b.Name(), Detail: "the backend cannot speak as an operator"}
+	case len(s.message.Attachments) > 0 && !b.TakesAttachments():
+		return &normalize.Error{Kind: normalize.KindUnsupported, Backend: b.Name(), Detail: "the backend takes no attachments"}
+	}
+	return nil
+}
+
+// run accepts the message, delivers it and makes the outcome durable.
+func (s *sending) run(caller context.Context) (Turn, error) {
+	e := s.engine
+	if s.timeout == 0 {
+		s.timeout = e.timeout
+	}
+	ctx, cancelBudget := context.WithTimeoutCause(context.WithoutCancel(caller), s.timeout, &normalize.Error{Kind: normalize.KindDeadline})
+	defer cancelBudget()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(e.stop, func() { cancel(context.Cause(e.stop)) })()
+	if s.route != nil && s.route.OnDisconnect == "cancel" {
+		defer context.AfterFunc(caller, func() {
+			cancel(&normalize.Error{Kind: normalize.KindCanceled, Detail: "the caller left"})
+		})()
+	}
+	s.ctx, s.status = ctx, normalize.StatusFailed
+
+	b, reply, failure, err := s.deliver()
+	if err == nil && !s.accepted { // nobody takes requests: the message is stored all the same, as failed
+		err = s.accept(nil)
+	}
+	if err != nil {
+		return Turn{}, err
+	}
+	return s.finish(b, reply, failure)
+}
+
+// accept makes the message durable and takes the thread, together with the first
+// attempt where there is one.
+func (s *sending) accept(attempt *store.Attempt) error {
+	a := store.Acceptance{
+		Thread: s.thread.Thread, NewThread: s.fresh, Version: s.thread.Version, Message: s.message, Resend: s.again,
+		Attempt: attempt, Key: s.storeKey(), Epoch: s.epoch, Lease: s.timeout + s.engine.lease, Now: now(),
+	}
+	result, err := s.engine.store.Accept(s.ctx, a)
+	switch {
+	case errors.Is(err, store.ErrChanged):
+		return errReplan
+	case err != nil:
+		return s.engine.storeError(err)
+	case !result.Accepted: // another request with this key came first
+		return errReplan
+	}
+	s.accepted, s.thread.Version = true, result.Version
+	if !s.again {
+		s.thread.MessageCount++
+	}
+	return nil
+}
+
+func (s *sending) storeKey() *store.Key {
+	if s.key == nil {
+		return nil
+	}
+	return &store.Key{Tenant: s.origin.Caller.Tenant, Key: s.key.Key, Path: s.key.Path, BodyHash: s.key.BodyHash}
+}
+
+// finish makes the outcome durable, in one commit, and only then answers.
+func (s *sending) finish(b *backend.Backend, reply adapters.Reply, failure *normalize.Error) (Turn, error) {
+	e := s.engine
+	ctx := context.WithoutCancel(s.ctx)
+	for range maxReplans {
+		turn, stored := s.outcome(b, reply, failure)
+		f := store.Finish{
+			Thread: turn.Thread, Version: s.thread.Version, Carry: s.thread.Carry, Message: turn.Message, Replies: stored,
+			Attempt: s.open, Key: s.storeKey(), Epoch: s.epoch, Now: turn.Thread.UpdatedAt,
+		}
+		if b != nil && failure == nil {
+			f.Carry = "" // it went along
+		}
+		if failure != nil {
+			failure.Outcome, failure.MessageID = normalize.OutcomeOf(turn.Message.Status), s.message.ID
+		}
+		if s.key != nil && turn.Message.Status != normalize.StatusFailed {
+			f.Status, f.Body = s.key.Render(turn, failure)
+		}
+		err := e.store.Finish(ctx, f)
+		if errors.Is(err, store.ErrChanged) { // a title or some metadata was changed meanwhile: begin from that
+			fresh, readErr := e.store.Thread(ctx, s.thread.Tenant, s.thread.ID, false)
+			if readErr != nil {
+				return Turn{}, s.notStored(readErr)
+			}
+			fresh.MessageCount, fresh.Bindings, fresh.Backend = s.thread.MessageCount, s.thread.Bindings, s.thread.Backend
+			s.thread = fresh
+			continue
+		}
+		if err != nil {
+			return Turn{}, s.notStored(err)
+		}
+		e.metrics.Send(routeName(s.route), string(turn.Message.Status))
+		if failure != nil {
+			return turn, failure
+		}
+		return turn, nil
+	}
+	return Turn{}, s.notStored(store.ErrChanged)
+}
+
+// notStored is the answer where the outcome could not be made durable: what the
+// vendor did is not known to anybody who asks later.
+func (s *sending) notStored(err error) *normalize.Error {
+	failure := s.engine.storeError(err)
+	if failure.Kind != normalize.KindStorageUnavailable {
+		failure = &normalize.Error{Kind: normalize.KindStorageUnavailable, Cause: err}
+	}
+	failure.MessageID = s.message.ID
+	if s.attempts > 0 {
+		failure.Outcome = normalize.OutcomeUnknown
+	}
+	s.engine.log.Error("the outcome of a send could not be stored", zap.String("thread", s.thread.ID), zap.String("message", s.message.ID), zap.Error(err))
+	return failure
+}
+
+// outcome says what the thread and its messages look like after the send: the turn
+// for the caller, and the messages to be stored, notices included.
+func (s *sending) outcome(b *backend.Backend, reply adapters.Reply, failure *normalize.Error) (Turn, []normalize.Message) {
+	at := now()
+	thread := s.thread.Thread
+	thread.Bindings = slices.Clone(thread.Bindings)
+	message := s.message
+	turn := Turn{Upstream: s.upstream}
+	var stored []normalize.Message
+	message.Status = s.status
+	switch {
+	case failure == nil:
+		message.Status = normalize.StatusSent
+	case s.unheld && message.Status == normalize.StatusFailed:
+		// Nothing was said there: the next message chooses freely. The remote ids stay known.
+		if n := len(thread.Bindings); n > 0 && thread.Bindings[n-1].Until.IsZero() {
+			thread.Bindings[n-1].Until, thread.Backend = at, s.named
+		}
+		fallthrough
+	default:
+		message.Reason = failure.Kind.Policy().Code
+	}
+	if b != nil {
+		turn.Backend, message.Backend = b.Name(), b.Name()
+	}
+	if b != nil && message.Status == normalize.StatusSent {
+		message.RemoteID, message.Read, message.Raw = reply.Sent.RemoteID, reply.Sent.Read, reply.Sent.Raw
+		if message.Author == (normalize.Author{}) {
+			message.Author = reply.Sent.Author
+		}
+		reply.Thread.Apply(&thread)
+		stored = s.bindAnswered(&thread, b, reply.Remote, at)
+		for _, m := range reply.Messages {
+			if failure != nil && m.Text == "" {
+				continue // what was cut before its text is nothing
+			}
+			m = s.completed(m, b, at)
+			if failure != nil {
+				m.Status, m.Reason = normalize.StatusIncomplete, failure.Kind.Policy().Code
+			}
+			stored, turn.Replies = append(stored, m), append(turn.Replies, m)
+		}
+	}
+	thread.MessageCount += len(stored)
+	thread.UpdatedAt = at
+	turn.Thread, turn.Message = thread, message
+	return turn, stored
+}
+
+// bindAnswered writes into the thread who has it now. Where that is somebody else
+// than before, it returns a notice.
+func (s *sending) bindAnswered(thread *normalize.Thread, b *backend.Backend, told normalize.Remote, at time.Time) []normalize.Message {
+	before, held := thread.Binding()
+	remote := s.remoteAt(b)
+	if told.ThreadID != "" {
+		remote.ThreadID = told.ThreadID
+	}
+	if told.UserID != "" {
+		remote.UserID = told.UserID
+	}
+	thread.Route = routeName(s.route)
+	if !held || before.Backend == b.Name() || s.unheld {
+		bind(thread, b, remote, s.reason(), at)
+		return nil
+	}
+	bind(thread, b, remote, "unavailable: "+s.carried, at)
+	return []normalize.Message{movedNotice(thread.ID, before.Backend, b.Name(), at)}
+}
+
+// completed fills in what is ours in a vendor's message.
+func (s *sending) completed(m normalize.Message, b *backend.Backend, at time.Time) normalize.Message {
+	m.ID, m.ThreadID, m.InReplyTo, m.Backend = newID(normalize.PrefixMessage), s.thread.ID, s.message.ID, b.Name()
+	m.Status = normalize.StatusComplete
+	if m.Role == "" {
+		m.Role = normalize.RoleAssistant
+	}
+	if m.Type == "" {
+		m.Type = normalize.TypeText
+	}
+	if m.CreatedAt.IsZero() {
+		m.CreatedAt = at
+	}
+	m.CreatedAt = m.CreatedAt.UTC().Truncate(time.Millisecond)
+	return m
+}

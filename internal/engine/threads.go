@@ -1,0 +1,212 @@
+package engine
+
+import (
+	"context"
+	"strconv"
+
+	"chatmux/internal/store"
+	"chatmux/normalize"
+)
+
+// maxMetadata is how many keys a thread's metadata may have.
+const maxMetadata = 50
+
+// Threads lists the tenant's threads, last updated first, and the cursor of the
+// next page; empty on the last.
+func (e *Engine) Threads(ctx context.Context, o Origin, f ThreadFilter, page Page) ([]normalize.Thread, string, error) {
+	mark := listMark("threads", o.Caller.Tenant, f.Backend, f.Route, f.User, string(f.Status), string(f.Mode), f.Tag,
+		f.UpdatedAfter.String(), f.Query, strconv.FormatBool(page.Ascending))
+	after, err := readCursor(mark, page.Cursor)
+	if err != nil {
+		return nil, "", err
+	}
+	found, more, err := e.store.Threads(ctx, store.ThreadFilter{
+		Tenant: o.Caller.Tenant, Backend: f.Backend, Route: f.Route, User: f.User, Status: f.Status, Mode: f.Mode, Tag: f.Tag,
+		UpdatedAfter: f.UpdatedAfter, Query: f.Query,
+	}, store.Range{After: after, Limit: page.Limit, Ascending: page.Ascending, Raw: page.Raw})
+	if err != nil {
+		return nil, "", e.storeError(err)
+	}
+	threads := make([]normalize.Thread, len(found))
+	for i := range found {
+		threads[i] = found[i].Thread
+	}
+	next := ""
+	if more {
+		last := &threads[len(threads)-1]
+		next = writeCursor(mark, store.Position{Time: last.UpdatedAt, ID: last.ID})
+	}
+	return threads, next, nil
+}
+
+// Thread reads one thread; raw asks for the vendor's own object too.
+func (e *Engine) Thread(ctx context.Context, o Origin, id string, raw bool) (normalize.Thread, error) {
+	t, err := e.readThread(ctx, o, id, raw)
+	return t.Thread, err
+}
+
+func (e *Engine) readThread(ctx context.Context, o Origin, id string, raw bool) (store.StoredThread, error) {
+	if _, err := normalize.ParseID(normalize.PrefixThread, id); err != nil {
+		return store.StoredThread{}, &normalize.Error{Kind: normalize.KindNotFound}
+	}
+	t, err := e.store.Thread(ctx, o.Caller.Tenant, id, raw)
+	if err != nil {
+		return store.StoredThread{}, e.storeError(err)
+	}
+	return t, nil
+}
+
+// UpdateThread changes what a caller may change. The vendor is told of a changed
+// mode first; where it cannot switch it, that is KindUnsupported and nothing
+// changes.
+func (e *Engine) UpdateThread(ctx context.Context, o Origin, id string, patch ThreadPatch) (normalize.Thread, error) {
+	if patch.Mode != nil {
+		if err := e.switchMode(ctx, o, id, *patch.Mode); err != nil {
+			return normalize.Thread{}, err
+		}
+	}
+	t, err := e.store.UpdateThread(ctx, o.Caller.Tenant, id, now(), func(t *store.StoredThread) error {
+		if patch.Title != nil {
+			t.Title = *patch.Title
+		}
+		if patch.Mode != nil {
+			t.Mode = *patch.Mode
+		}
+		if patch.Status != nil {
+			t.Status = *patch.Status
+		}
+		for key, value := range patch.Metadata {
+			if value == nil {
+				delete(t.Metadata, key)
+				continue
+			}
+			if t.Metadata == nil {
+				t.Metadata = make(map[string]string)
+			}
+			t.Metadata[key] = *value
+		}
+		if len(t.Metadata) > maxMetadata {
+			return normalize.InvalidField("metadata", "may have at most %d keys in all", maxMetadata)
+		}
+		return nil
+	})
+	if err != nil {
+		return normalize.Thread{}, e.storeError(err)
+	}
+	return t.Thread, nil
+}
+
+func (e *Engine) switchMode(ctx context.Context, o Origin, id string, mode normalize.Mode) error {
+	t, err := e.readThread(ctx, o, id, false)
+	if err != nil {
+		return err
+	}
+	if t.Mode == mode {
+		return nil
+	}
+	b := e.byName[t.Backend]
+	switch {
+	case b == nil:
+		return normalize.Errorf(normalize.KindUnsupported, "no backend serves this thread yet, so there is nobody to switch the mode of")
+	case !b.SwitchesMode():
+		return &normalize.Error{Kind: normalize.KindUnsupported, Backend: b.Name(), Detail: "the backend cannot switch the mode"}
+	}
+	remote := lastRemote(&t.Thread, b.Name())
+	if remote.ThreadID == "" {
+		return &normalize.Error{Kind: normalize.KindUnsupported, Backend: b.Name(), Detail: "the backend has no conversation for this thread yet"}
+	}
+	if failure := b.SwitchMode(ctx, remote, mode); failure != nil {
+		return failure
+	}
+	return nil
+}
+
+// DeleteThread erases our copy, then the conversation at every vendor that held the
+// thread and can delete. KindThreadBusy while a send runs.
+func (e *Engine) DeleteThread(ctx context.Context, o Origin, id string) ([]Erasure, error) {
+	t, err := e.readThread(ctx, o, id, false)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.store.DeleteThread(ctx, o.Caller.Tenant, id, now()); err != nil {
+		return nil, e.storeError(err)
+	}
+	ctx = context.WithoutCancel(ctx) // ours is gone: the vendors' copies go too, whoever waits for the answer
+	done := []Erasure{}
+	seen := make(map[normalize.Binding]bool)
+	for _, binding := range t.Bindings {
+		conversation := normalize.Binding{Backend: binding.Backend, Remote: binding.Remote}
+		if binding.Remote.ThreadID == "" || seen[conversation] {
+			continue
+		}
+		seen[conversation] = true
+		done = append(done, Erasure{Backend: binding.Backend, RemoteID: binding.Remote.ThreadID, Outcome: e.erase(ctx, binding)})
+	}
+	return done, nil
+}
+
+func (e *Engine) erase(ctx context.Context, binding normalize.Binding) string {
+	b := e.byName[binding.Backend]
+	if b == nil {
+		return "not_possible"
+	}
+	able, failure := b.DeleteThread(ctx, binding.Remote)
+	switch {
+	case !able:
+		return "not_possible"
+	case failure == nil, failure.VendorStatus == 404:
+		return "deleted"
+	default:
+		return "failed"
+	}
+}
+
+// Messages lists a thread's transcript and the cursor of the next page; empty on
+// the last.
+func (e *Engine) Messages(ctx context.Context, o Origin, threadID string, page Page) ([]normalize.Message, string, error) {
+	if _, err := normalize.ParseID(normalize.PrefixThread, threadID); err != nil {
+		return nil, "", &normalize.Error{Kind: normalize.KindNotFound}
+	}
+	mark := listMark("messages", o.Caller.Tenant, threadID, strconv.FormatBool(page.Ascending))
+	after, err := readCursor(mark, page.Cursor)
+	if err != nil {
+		return nil, "", err
+	}
+	found, more, err := e.store.Messages(ctx, o.Caller.Tenant, threadID, store.Range{After: after, Limit: page.Limit, Ascending: page.Ascending, Raw: page.Raw})
+	if err != nil {
+		return nil, "", e.storeError(err)
+	}
+	messages := make([]normalize.Message, len(found))
+	for i := range found {
+		messages[i] = found[i].Message
+	}
+	next := ""
+	if more {
+		next = writeCursor(mark, store.Position{Seq: found[len(found)-1].Seq})
+	}
+	return messages, next, nil
+}
+
+// Message reads one message; raw asks for the vendor's own object too.
+func (e *Engine) Message(ctx context.Context, o Origin, threadID, messageID string, raw bool) (normalize.Message, error) {
+	m, err := e.store.Message(ctx, o.Caller.Tenant, threadID, messageID, raw)
+	if err != nil {
+		return normalize.Message{}, e.storeError(err)
+	}
+	return m, nil
+}
+
+// SetFeedback stores a person's verdict on a reply.
+func (e *Engine) SetFeedback(ctx context.Context, o Origin, threadID, messageID string, feedback normalize.Feedback) (normalize.Message, error) {
+	m, err := e.store.UpdateMessage(ctx, o.Caller.Tenant, threadID, messageID, func(m *normalize.Message) error {
+		if m.Role != normalize.RoleAssistant && m.Role != normalize.RoleOperator {
+			return normalize.Errorf(normalize.KindInvalidRequest, "feedback is for replies; this message has the role %s", m.Role)
+		}
+		m.Feedback = feedback
+		return nil
+	})
+	if err != nil {
+		return normalize.Message{}, e.storeError(err)
+	}
+	return m, nil
+}
