@@ -1,0 +1,100 @@
+// Package adaptertest is the conformance suite of adapters: what every vendor's
+// code must promise, tested once for all of them, over real HTTP on loopback
+// against the vendor's own twin. A vendor's test file calls Run and is done.
+//
+// Each case states its promise and the reason for it, and prints both when it is
+// broken. What an adapter cannot do is not tested: the cases of a talent run where
+// the adapter has it.
+package adaptertest
+
+import (
+	"slices"
+	"testing"
+
+	"chatmux/adapters"
+	"chatmux/internal/sandbox/bot"
+)
+
+// Vendor is an adapter under test. Spec and Settings are needed; Key is, where
+// there is a vendor. The other fields only say in what this vendor differs.
+type Vendor struct {
+	Spec adapters.Spec
+
+	// Settings returns complete valid settings that hold the key. The suite puts
+	// the address of the twin into them.
+	Settings func() adapters.Settings
+
+	// Key is the planted key: the suite looks for it where it must not be.
+	Key string
+
+	// AuthHeader is the header that may hold the key; Authorization where empty.
+	AuthHeader string
+
+	// Answer is what the bot says in a turn of a conversation, counted from 1, whose
+	// first text and whose latest text are given; bot.Answer where nil.
+	Answer func(turn int, first, text string) string
+
+	// NoReplies is for a vendor that only takes a message: its answer comes later,
+	// by another way, and Send gives no replies.
+	NoReplies bool
+}
+
+// Run tests every promise of an adapter, each as a subtest.
+func Run(t *testing.T, v Vendor) {
+	for _, c := range casesOf(v) {
+		t.Run(c.name, func(t *testing.T) {
+			if err := runCase(v, c); err != nil {
+				t.Errorf("promise: %s\nbecause: %s\nbroken:  %v", c.promise, c.because, err)
+			}
+		})
+	}
+}
+
+// promise is one case of the suite.
+type promise struct {
+	name    string // of the subtest
+	promise string
+	because string
+	offline bool                        // needs no vendor
+	talent  func(adapters.Adapter) bool // the talent that it is about; nil for what all must do
+	test    func(*bench) error
+}
+
+// casesOf selects the cases that apply: those that need no vendor, the others
+// where there is one, and those of the talents that the adapter has.
+func casesOf(v Vendor) []promise {
+	if v.AuthHeader == "" {
+		v.AuthHeader = "Authorization"
+	}
+	all := slices.Concat(specCases, sendCases, faultCases, secretCases, resourceCases, talentCases)
+	probe, err := v.Spec.Open(v.Settings(), roomy)
+	if err != nil {
+		probe = nil // the first case reports it
+	}
+	defer closeAdapter(probe)
+	return slices.DeleteFunc(all, func(c promise) bool {
+		return v.Spec.Twin == nil && !c.offline || c.talent != nil && (probe == nil || !c.talent(probe))
+	})
+}
+
+// runCase runs one case on a twin and an adapter of its own.
+func runCase(v Vendor, c promise) error {
+	if v.AuthHeader == "" {
+		v.AuthHeader = "Authorization"
+	}
+	if v.Answer == nil {
+		v.Answer = bot.Answer
+	}
+	b, err := newBench(v)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	return c.test(b)
+}
+
+// has makes the talent condition of a case.
+func has[T any](a adapters.Adapter) bool {
+	_, ok := a.(T)
+	return ok
+}
