@@ -34,6 +34,11 @@ type StoredThread struct {
 	normalize.Thread
 	Version int64  // grows with every change; Acceptance.Version compares it
 	Carry   string // what of the past goes along with the next message after a move: "", "transcript"
+	Busy    bool   // read only: a send holds the thread now (filled by Thread and inside UpdateThread)
+
+	// Append is read by UpdateThread alone: messages (notices) that are stored at the
+	// thread's end in the same commit. It is always empty on reading.
+	Append []normalize.Message
 }
 
 // Acceptance is a user message that is about to be durable.
@@ -93,6 +98,7 @@ type AttemptEnd struct {
 // result, unlock.
 type Finish struct {
 	Thread  normalize.Thread    // written as it stands, bindings included (they are append-only: known ones get Until, Remote and Reason, new ones are added)
+	Version int64               // the version that Thread was derived from (AcceptResult.Version, or read since): ErrChanged where somebody else has changed the thread since; 0 is not compared
 	Carry   string              // see StoredThread
 	Message normalize.Message   // the user's message with its outcome
 	Replies []normalize.Message // stored after it, in this order

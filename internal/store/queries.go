@@ -1,0 +1,151 @@
+package store
+
+// query names a prepared statement.
+type query int
+
+// The statements. Those before begin only read, and are prepared on the readers
+// too.
+const (
+	selectThread query = iota
+	selectBindings
+	selectMessage
+	selectMessagesUp
+	selectMessagesDown
+	selectHistory
+	selectSeq
+	selectKey
+	selectProbe
+
+	begin
+	commit
+	rollback
+	selectState
+	selectSends
+	insertThread
+	updateThread
+	updateThreadCount
+	updateThreadBindings
+	updateThreadSettled
+	deleteThread
+	insertTag
+	deleteTags
+	insertBinding
+	updateBinding
+	insertMessage
+	updateMessage
+	updateOutcome
+	updateAgain
+	settleMessage
+	insertSend
+	updateSend
+	deleteSend
+	insertAttempt
+	updateAttempt
+	insertKey
+	updateKeyAgain
+	updateKey
+	deleteKeys
+	updateProbe
+
+	queryCount
+)
+
+// Parts that several statements share. With a thread come its newest binding (most
+// threads have no other) and the send that holds it.
+const (
+	bindingColumns = `COALESCE(b.backend, ''), COALESCE(b.vendor, ''), COALESCE(b.bot, ''), COALESCE(b.remote_id, ''),
+		COALESCE(b.remote_user, ''), COALESCE(b.since, 0), COALESCE(b.until, 0), COALESCE(b.reason, '')`
+	threadColumns = `t.id, t.tenant, t.backend, t.route, t.user_id, t.mode, t.status, t.title, t.tags, t.doc, t.carry,
+		t.message_count, t.version, t.created_at, t.updated_at, COALESCE(s.until, 0),
+		t.binding_count, ` + bindingColumns
+	threadTables = `threads t LEFT JOIN bindings b ON b.thread_id = t.id AND b.seq = t.binding_count LEFT JOIN sends s ON s.thread_id = t.id`
+
+	messageColumns = `m.seq, m.id, m.thread_id, m.role, m.type, m.status, m.reason, m.text, m.backend, m.remote_id,
+		m.in_reply_to, m.doc, m.created_at`
+	messageTables = `messages m JOIN threads t ON t.id = m.thread_id`
+)
+
+// queries are written for SQLite and PostgreSQL alike.
+var queries = [queryCount]string{
+	// The vendor's own object is read only where it is asked for: it can be large.
+	selectThread: `SELECT ` + threadColumns + `, CASE WHEN $3 = 1 THEN t.raw ELSE '' END
+		FROM ` + threadTables + ` WHERE t.id = $1 AND t.tenant = $2`,
+	selectBindings: `SELECT b.backend, b.vendor, b.bot, b.remote_id, b.remote_user, b.since, b.until, b.reason
+		FROM bindings b WHERE b.thread_id = $1 AND b.seq < $2 ORDER BY b.seq`,
+
+	selectMessage: `SELECT ` + messageColumns + `, CASE WHEN $4 = 1 THEN m.raw ELSE '' END
+		FROM ` + messageTables + ` WHERE m.id = $1 AND m.thread_id = $2 AND t.tenant = $3`,
+	selectMessagesUp: `SELECT ` + messageColumns + `, CASE WHEN $5 = 1 THEN m.raw ELSE '' END
+		FROM ` + messageTables + ` WHERE m.thread_id = $1 AND t.tenant = $2 AND m.seq > $3 ORDER BY m.seq LIMIT $4`,
+	selectMessagesDown: `SELECT ` + messageColumns + `, CASE WHEN $5 = 1 THEN m.raw ELSE '' END
+		FROM ` + messageTables + ` WHERE m.thread_id = $1 AND t.tenant = $2 AND m.seq < $3 ORDER BY m.seq DESC LIMIT $4`,
+	selectHistory: `SELECT ` + messageColumns + `, ''
+		FROM ` + messageTables + ` WHERE m.thread_id = $1 AND t.tenant = $2 AND m.seq < $3
+		AND m.status IN ('sent', 'complete') AND m.role <> 'system' ORDER BY m.seq DESC LIMIT $4`,
+	selectSeq: `SELECT m.seq FROM ` + messageTables + ` WHERE m.id = $1 AND m.thread_id = $2 AND t.tenant = $3`,
+
+	// A key runs as long as its send holds the thread.
+	selectKey: `SELECT k.path, k.body_hash, k.thread_id, k.message_id, k.status, k.body, COALESCE(m.status, ''), COALESCE(s.until, 0)
+		FROM idempotency_keys k
+		LEFT JOIN messages m ON m.id = k.message_id
+		LEFT JOIN sends s ON s.thread_id = k.thread_id AND s.message_id = k.message_id AND s.epoch = k.epoch
+		WHERE k.tenant = $1 AND k.key = $2`,
+	selectProbe: `SELECT at FROM probe WHERE id = 1`,
+
+	commit:   `COMMIT`,
+	rollback: `ROLLBACK`,
+
+	// What a writer has to know of a thread before it writes.
+	selectState: `SELECT t.version, t.touched, t.last_seq, t.tags, t.binding_count, ` + bindingColumns + `,
+		COALESCE(s.epoch, ''), COALESCE(s.until, 0), COALESCE(s.message_id, ''), COALESCE(s.attempt_id, '')
+		FROM ` + threadTables + ` WHERE t.id = $1 AND t.tenant = $2`,
+	selectSends: `SELECT thread_id, message_id, attempt_id FROM sends ORDER BY thread_id LIMIT $1`,
+
+	insertThread: `INSERT INTO threads (id, tenant, backend, route, user_id, mode, status, title, tags, doc, raw, carry,
+		message_count, last_seq, binding_count, version, touched, created_at, updated_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, '', 0, 0, 0, 1, 0, $12, $13) ON CONFLICT (id) DO NOTHING`,
+	updateThread: `UPDATE threads SET backend = $2, route = $3, user_id = $4, mode = $5, status = $6, title = $7, tags = $8, doc = $9,
+		raw = CASE WHEN $10 = '' THEN raw ELSE $10 END, carry = $11, message_count = message_count + $12, last_seq = $13,
+		binding_count = $14, version = $15, touched = $16, updated_at = $17 WHERE id = $1`,
+	updateThreadCount:    `UPDATE threads SET message_count = message_count + 1, last_seq = $2, version = $3, updated_at = $4 WHERE id = $1`,
+	updateThreadBindings: `UPDATE threads SET binding_count = $2, version = version + 1 WHERE id = $1`,
+	updateThreadSettled:  `UPDATE threads SET version = version + 1, updated_at = $2 WHERE id = $1`,
+	deleteThread:         `DELETE FROM threads WHERE id = $1 AND tenant = $2`,
+
+	insertTag:  `INSERT INTO thread_tags (tenant, value, thread_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
+	deleteTags: `DELETE FROM thread_tags WHERE thread_id = $1`,
+
+	insertBinding: `INSERT INTO bindings (thread_id, seq, backend, vendor, bot, remote_id, remote_user, since, until, reason)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+	updateBinding: `UPDATE bindings SET remote_id = $3, remote_user = $4, until = $5, reason = $6 WHERE thread_id = $1 AND seq = $2`,
+
+	insertMessage: `INSERT INTO messages (thread_id, seq, id, role, type, status, reason, text, backend, remote_id, in_reply_to, doc, raw, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
+	updateMessage: `UPDATE messages SET role = $3, type = $4, status = $5, reason = $6, text = $7, backend = $8, remote_id = $9,
+		in_reply_to = $10, doc = $11, raw = CASE WHEN $12 = '' THEN raw ELSE $12 END WHERE id = $1 AND thread_id = $2`,
+	updateOutcome: `UPDATE messages SET status = $3, reason = $4, backend = $5, remote_id = $6, doc = $7,
+		raw = CASE WHEN $8 = '' THEN raw ELSE $8 END WHERE id = $1 AND thread_id = $2`,
+	updateAgain:   `UPDATE messages SET status = $3, reason = $4, backend = $5 WHERE id = $1 AND thread_id = $2`,
+	settleMessage: `UPDATE messages SET status = $3, reason = $4 WHERE id = $1 AND thread_id = $2 AND status = 'pending'`,
+
+	insertSend: `INSERT INTO sends (thread_id, epoch, until, message_id, attempt_id) VALUES ($1, $2, $3, $4, $5)`,
+	updateSend: `UPDATE sends SET attempt_id = $3 WHERE thread_id = $1 AND epoch = $2`,
+	deleteSend: `DELETE FROM sends WHERE thread_id = $1`,
+
+	insertAttempt: `INSERT INTO attempts (thread_id, id, message_id, backend, epoch, kind, phase, started_at, ended_at)
+		VALUES ($1, $2, $3, $4, $5, '', 0, $6, 0)`,
+	updateAttempt: `UPDATE attempts SET kind = $3, phase = $4, ended_at = $5 WHERE thread_id = $1 AND id = $2 AND ended_at = 0`,
+
+	insertKey: `INSERT INTO idempotency_keys (tenant, key, path, body_hash, thread_id, message_id, epoch, status, body, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9)`,
+	updateKeyAgain: `UPDATE idempotency_keys SET epoch = $3, status = 0, body = $4 WHERE tenant = $1 AND key = $2`,
+	updateKey:      `UPDATE idempotency_keys SET status = $4, body = $5 WHERE tenant = $1 AND key = $2 AND epoch = $3`,
+	// A key whose send still runs stays, however old it is: without it a repeat
+	// would run beside the first.
+	deleteKeys: `DELETE FROM idempotency_keys WHERE (tenant, key) IN (
+		SELECT k.tenant, k.key FROM idempotency_keys k WHERE k.created_at < $1
+		AND NOT EXISTS (SELECT 1 FROM sends s WHERE s.thread_id = k.thread_id AND s.message_id = k.message_id AND s.epoch = k.epoch)
+		ORDER BY k.created_at LIMIT $2)`,
+
+	updateProbe: `UPDATE probe SET at = $1 WHERE id = 1`,
+}

@@ -1,0 +1,225 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/pressly/goose/v3"
+	"go.uber.org/zap"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+)
+
+const memoryPath = ":memory:"
+
+// Pragmas of every connection. FULL makes a commit wait for the disk; group commit
+// is what makes that affordable. The wait for a lock is shorter than writeTimeout,
+// so that a caller learns for certain that nothing was written.
+const sqlitePragmas = "_pragma=busy_timeout(4000)&_pragma=foreign_keys(1)&_pragma=synchronous(FULL)&_txlock=immediate"
+
+// openSQLite opens a file, or a database of its own in memory.
+func openSQLite(ctx context.Context, path string, log *zap.Logger) (*database, error) {
+	if path == memoryPath {
+		return openSQLiteMemory(ctx, log)
+	}
+	path, err := resolve(path)
+	if err != nil {
+		return nil, err
+	}
+	unlock, err := lockSQLite(path)
+	if err != nil {
+		return nil, err
+	}
+	db, err := openSQLiteFile(ctx, path, log)
+	if err != nil {
+		return nil, errors.Join(err, unlock())
+	}
+	db.unlock = unlock
+	return db, nil
+}
+
+// openSQLiteMemory uses one connection for everything: the connection is the
+// database.
+func openSQLiteMemory(ctx context.Context, log *zap.Logger) (*database, error) {
+	write, err := sql.Open("sqlite", "file::memory:?"+sqlitePragmas)
+	if err != nil {
+		return nil, err
+	}
+	write.SetMaxOpenConns(1)
+	if err := migrate(ctx, write, goose.DialectSQLite3, "migrations/sqlite", log); err != nil {
+		return nil, errors.Join(err, write.Close())
+	}
+	return &database{
+		write: write, begin: "BEGIN IMMEDIATE",
+		check: func() error { return nil }, unlock: func() error { return nil },
+	}, nil
+}
+
+func openSQLiteFile(ctx context.Context, path string, log *zap.Logger) (db *database, err error) {
+	// The file holds conversations: it is made for its owner alone, and SQLite
+	// gives its companions the same mode.
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w (the folder must exist, and this process must be allowed to write there)", path, cause(err))
+	}
+	opened, err := f.Stat()
+	if err := errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("opening %s: %w", path, err)
+	}
+	if err := inspectSQLite(ctx, path); err != nil {
+		return nil, err
+	}
+
+	write, err := sql.Open("sqlite", sqliteURI(path, sqlitePragmas+"&_pragma=journal_mode(WAL)&_pragma=journal_size_limit(67108864)"))
+	if err != nil {
+		return nil, err
+	}
+	write.SetMaxOpenConns(1)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, write.Close())
+		}
+	}()
+	if err := checkPragmas(ctx, write, path); err != nil {
+		return nil, err
+	}
+	if err := migrate(ctx, write, goose.DialectSQLite3, "migrations/sqlite", log); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	read, err := sql.Open("sqlite", sqliteURI(path, sqlitePragmas+"&_pragma=query_only(1)&_pragma=cache_size(-8192)"))
+	if err != nil {
+		return nil, err
+	}
+	readers := max(4, runtime.GOMAXPROCS(0))
+	read.SetMaxOpenConns(readers)
+	read.SetMaxIdleConns(readers)
+	return &database{
+		write: write, read: read, begin: "BEGIN IMMEDIATE", reopen: true,
+		check: func() error {
+			now, err := os.Stat(path)
+			if err != nil {
+				return fmt.Errorf("the database file is gone: %w; restart once it is back", cause(err))
+			}
+			if !os.SameFile(opened, now) {
+				return fmt.Errorf("%s is not the file that was opened; restart to use the new one", path)
+			}
+			return nil
+		},
+	}, nil
+}
+
+// resolve follows links, so that one file has one lock.
+func resolve(path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	real, err := filepath.EvalSymlinks(abs)
+	if errors.Is(err, fs.ErrNotExist) { // the file is still to be made
+		var dir string
+		if dir, err = filepath.EvalSymlinks(filepath.Dir(abs)); err == nil {
+			real = filepath.Join(dir, filepath.Base(abs))
+		}
+	}
+	if err != nil {
+		return "", fmt.Errorf("opening %s: %w (make the folder first)", path, cause(err))
+	}
+	return real, nil
+}
+
+// cause takes the path out of an error that will be told with its own.
+func cause(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+// sqliteURI writes a path as SQLite's URI, so that every character of it counts as
+// itself.
+func sqliteURI(path, query string) string {
+	path = filepath.ToSlash(path)
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path // C:/…
+	}
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + query
+}
+
+// lockSQLite keeps a second process away from the file, for as long as this one
+// lives. SQLite's own locks would let both in, and each would take the other's sends
+// for those of a dead run. The lock has a file of its own, which stays: closing
+// any descriptor of the database itself would end SQLite's locks on it.
+func lockSQLite(path string) (unlock func() error, err error) {
+	f, err := os.OpenFile(path+"-lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening %s-lock: %w (the folder must exist, and this process must be allowed to write there)", path, cause(err))
+	}
+	held, err := lockFile(f)
+	if err == nil {
+		return f.Close, nil
+	}
+	_ = f.Close()
+	if held {
+		return nil, fmt.Errorf("%s is in use by another process: stop that one, or give this one a file of its own", path)
+	}
+	return nil, fmt.Errorf("locking %s-lock: %w", path, err)
+}
+
+// inspectSQLite refuses a file that is not ours or newer than this program, before
+// anything is written to it.
+func inspectSQLite(ctx context.Context, path string) (err error) {
+	db, err := sql.Open("sqlite", sqliteURI(path, "_pragma=busy_timeout(4000)&_pragma=query_only(1)"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	var tables, ours int
+	row := db.QueryRowContext(ctx, `SELECT COUNT(*), COALESCE(SUM(name = 'goose_db_version'), 0) FROM sqlite_master WHERE type = 'table'`)
+	if err := row.Scan(&tables, &ours); err != nil {
+		return fmt.Errorf("%s cannot be read as a SQLite database: %w (restore it from a backup, or name another file)", path, err)
+	}
+	switch {
+	case tables == 0:
+		return nil
+	case ours == 0:
+		return fmt.Errorf("%s is a database of another program; nothing was changed, name another file", path)
+	}
+	var version int64
+	if err := db.QueryRowContext(ctx, `SELECT COALESCE(MAX(version_id), 0) FROM goose_db_version`).Scan(&version); err != nil {
+		return fmt.Errorf("reading the schema version of %s: %w", path, err)
+	}
+	newest, err := newestMigration("migrations/sqlite")
+	if err != nil {
+		return err
+	}
+	if version > newest {
+		return fmt.Errorf("%s has schema version %d, and this program knows versions up to %d: use the newer program that wrote it; "+
+			"nothing was changed", path, version, newest)
+	}
+	return nil
+}
+
+// checkPragmas reads back what durability hangs on.
+func checkPragmas(ctx context.Context, db *sql.DB, path string) error {
+	var mode string
+	var synchronous int
+	if err := db.QueryRowContext(ctx, `PRAGMA journal_mode`).Scan(&mode); err != nil {
+		return fmt.Errorf("opening %s: %w", path, err)
+	}
+	if err := db.QueryRowContext(ctx, `PRAGMA synchronous`).Scan(&synchronous); err != nil {
+		return fmt.Errorf("opening %s: %w", path, err)
+	}
+	if mode != "wal" || synchronous != 2 {
+		return fmt.Errorf("%s: this file system does not let SQLite keep a write-ahead log (journal mode %s, synchronous %d); use a local disk",
+			path, mode, synchronous)
+	}
+	return nil
+}
