@@ -1,0 +1,108 @@
+package conversations
+
+import (
+	"context"
+	"mime"
+	"net/http"
+
+	"github.com/tidwall/gjson"
+
+	"chatmux/adapters"
+	"chatmux/internal/vendorhttp"
+	"chatmux/normalize"
+)
+
+// completions answers in the call.
+type completions struct {
+	*platform
+	streamField string
+}
+
+// Send asks for an answer and returns it. Without a remote conversation the vendor
+// begins one. An event stream that comes although none was asked for is read to
+// its end mark and returned as one reply.
+func (c *completions) Send(ctx context.Context, turn adapters.Turn) (adapters.Reply, error) {
+	body, err := encodeCompletion(turn, c.streamField)
+	if err != nil {
+		return adapters.Reply{}, err
+	}
+	stream, err := c.client.Open(ctx, vendorhttp.Call{Method: http.MethodPost, Path: "/chatbots/" + c.chatbot + "/completions/", Body: body})
+	if err != nil {
+		return adapters.Reply{}, err
+	}
+	defer stream.Close()
+	asked := turn.Remote.ThreadID
+	if media, _, err := mime.ParseMediaType(stream.Header.Get("Content-Type")); err == nil && media == "text/event-stream" {
+		return collect(stream, vendorhttp.Answer{Status: stream.Status, Header: stream.Header}, asked)
+	}
+	answer, err := stream.Answer()
+	if err != nil {
+		return adapters.Reply{Remote: remoteOfCut(answer.Body)}, err
+	}
+	return decodeCompletion(answer, asked)
+}
+
+// SendAttachments is Send for a message that names files.
+func (c *completions) SendAttachments(ctx context.Context, turn adapters.Turn) (adapters.Reply, error) {
+	return c.Send(ctx, turn)
+}
+
+// remoteOfCut saves the conversation's id out of an answer that was cut short, so
+// that the next message does not begin another conversation. Only a whole UUID
+// counts: half an id is none.
+func remoteOfCut(body []byte) normalize.Remote {
+	id := conversationOf(gjson.ParseBytes(body))
+	if _, err := normalize.ParseUUID(id); err != nil {
+		return normalize.Remote{}
+	}
+	return normalize.Remote{ThreadID: id}
+}
+
+// messages stores a message; the answer comes later.
+type messages struct {
+	*platform
+	webChat
+}
+
+// Send stores the person's message. It returns no replies: they come by webhook or
+// stand in the message list later. The conversation must have been created.
+func (m *messages) Send(ctx context.Context, turn adapters.Turn) (adapters.Reply, error) {
+	return m.store(ctx, "/messages/", turn)
+}
+
+// SendAttachments is Send for a message that names files.
+func (m *messages) SendAttachments(ctx context.Context, turn adapters.Turn) (adapters.Reply, error) {
+	return m.store(ctx, "/messages/", turn)
+}
+
+// SendAsOperator stores a message that the vendor's side says. The bot does not
+// answer it.
+func (p *platform) SendAsOperator(ctx context.Context, turn adapters.Turn) (adapters.Reply, error) {
+	return p.store(ctx, "/messages/outgoing/", turn)
+}
+
+func (p *platform) store(ctx context.Context, path string, turn adapters.Turn) (adapters.Reply, error) {
+	conversation := turn.Remote.ThreadID
+	if conversation == "" {
+		return adapters.Reply{}, normalize.Errorf(normalize.KindInvalidRequest, "the conversation does not exist yet at the backend: create the thread there first")
+	}
+	body, err := encodeMessage(turn)
+	if err != nil {
+		return adapters.Reply{}, err
+	}
+	answer, err := p.client.Do(ctx, vendorhttp.Call{Method: http.MethodPost, Path: path, Body: body})
+	if err != nil {
+		return adapters.Reply{}, err
+	}
+	if err := answer.Object(); err != nil {
+		return adapters.Reply{}, err
+	}
+	stored, err := decodeMessage(answer, gjson.ParseBytes(answer.Body), conversation)
+	if err != nil {
+		return adapters.Reply{}, err
+	}
+	return adapters.Reply{
+		Remote: turn.Remote,
+		Sent:   adapters.Sent{RemoteID: stored.RemoteID, Author: stored.Author, CreatedAt: stored.CreatedAt, Raw: stored.Raw},
+	}, nil
+}
