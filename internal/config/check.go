@@ -299,8 +299,8 @@ func (d *decoder) checkCondition(c Condition, path string, callers []string) {
 		}
 		switch wild := strings.ContainsAny(pattern, "*?"); {
 		case wild:
-		case c.Key == "dialect" && !slices.Contains(Dialects, pattern):
-			d.wrong(at, "must be one of %s%s", strings.Join(Dialects, ", "), didYouMean(pattern, Dialects))
+		case c.Key == "dialect" && !slices.Contains(d.dialects, pattern):
+			d.wrong(at, "must be one of %s%s", strings.Join(d.dialects, ", "), didYouMean(pattern, d.dialects))
 		case c.Key == "caller":
 			d.checkReference(at, "caller", pattern, callers)
 		}

@@ -93,6 +93,7 @@ func options() config.Options {
 	}
 	return config.Options{
 		Settings: settings,
+		Dialects: []string{"altur", "sitegpt", "conversations", "openai"},
 		Getenv: func(name string) (string, bool) {
 			value, ok := environment[name]
 			return value, ok

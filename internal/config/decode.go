@@ -23,6 +23,7 @@ import (
 // needs its path beside its place, and no message may repeat a value.
 type decoder struct {
 	getenv   func(string) (string, bool)
+	dialects []string // what the match key dialect may be
 	problems []Problem
 	places   map[string]place      // where the key of each path stands; "" is the whole file
 	settings map[string]*yaml.Node // blocks that are decoded later, by path

@@ -27,6 +27,10 @@ type Options struct {
 	// missing or wrong, also where the file has no settings block.
 	Settings map[string]func() any
 
+	// Dialects names the vendors' APIs that are served at the front, which with native
+	// are what a route's match may name as dialect; nil: one for each adapter.
+	Dialects []string
+
 	// Getenv looks variables up; nil asks the environment of the process.
 	Getenv func(name string) (string, bool)
 }
@@ -57,6 +61,10 @@ func Parse(name string, data []byte, opts Options) (*Config, error) {
 	}
 	if d.getenv == nil {
 		d.getenv = os.LookupEnv
+	}
+	d.dialects = append([]string{"native"}, opts.Dialects...)
+	if opts.Dialects == nil {
+		d.dialects = append(d.dialects, slices.Sorted(maps.Keys(opts.Settings))...)
 	}
 	c := new(Config)
 	v := reflect.ValueOf(c).Elem()

@@ -23,9 +23,6 @@ type Condition struct {
 // are metadata.NAME and header.NAME.
 var MatchKeys = []string{"caller", "user.id", "user.email", "user.name", "user.phone", "dialect", "bot"}
 
-// Dialects are the values of the match key dialect.
-var Dialects = []string{"native", "altur", "sitegpt", "conversations", "openai"}
-
 func (m *Match) decodeNode(d *decoder, n *yaml.Node, path string) {
 	suggestions := append(slices.Clone(MatchKeys), "metadata.NAME", "header.NAME")
 	pairs, ok := d.pairs(n, path, nil)

@@ -216,6 +216,23 @@ routes:
 	}
 }
 
+func TestDialectsAreThoseOfTheAdaptersUnlessNamed(t *testing.T) {
+	text := `
+backends: [{name: echo, adapter: echo}]
+routes:
+  - {name: vip, match: {dialect: [native, echo]}, to: echo}
+  - {name: default, to: echo}
+`
+	o := options()
+	if _, err := config.Parse("config.yaml", []byte(text), o); err == nil || !strings.Contains(err.Error(), "routes[0].match.dialect[1]") {
+		t.Errorf("a dialect that is not among the named ones: %v", err)
+	}
+	o.Dialects = nil
+	if _, err := config.Parse("config.yaml", []byte(text), o); err != nil {
+		t.Errorf("a dialect of the name of an adapter: %v", err)
+	}
+}
+
 func TestStoreForms(t *testing.T) {
 	for _, tt := range []struct{ written, sqlite, postgres, shown string }{
 		{"sqlite:chatmux.db", "chatmux.db", "", "sqlite:chatmux.db"},
@@ -259,7 +276,7 @@ func TestSecretsPrintNowhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, written := range []string{
-		described.String(), string(asJSON), fmt.Sprintf("%v", c), fmt.Sprintf("%+v", *c), fmt.Sprintf("%#v", c.Callers), fmt.Sprintf("%s", c.Store),
+		described.String(), string(asJSON), fmt.Sprintf("%v", c), fmt.Sprintf("%+v", *c), fmt.Sprintf("%#v", c.Callers), fmt.Sprintf("%q", c.Store),
 	} {
 		if strings.Contains(written, canary) || strings.Contains(written, environment["CRM_WEBHOOK_SECRET"]) {
 			t.Errorf("a secret is shown:\n%s", written)
