@@ -7,10 +7,18 @@ import (
 	"chatmux/adapters/altur"
 	"chatmux/adapters/conversations"
 	"chatmux/adapters/echo"
+	"chatmux/adapters/openai"
 	"chatmux/adapters/sitegpt"
 )
 
-// Adapters lists every adapter, the vendors first.
+// Adapters lists every adapter, in the order in which people see them: the
+// vendors, then what needs none.
 func Adapters() []adapters.Spec {
-	return []adapters.Spec{altur.Spec, sitegpt.Spec, conversations.Spec, echo.Spec}
+	return []adapters.Spec{
+		altur.Spec,
+		sitegpt.Spec,
+		conversations.Spec,
+		openai.Spec,
+		echo.Spec,
+	}
 }
