@@ -184,12 +184,14 @@ type ThreadUpdate struct {
 }
 
 // Apply writes what the vendor told into the thread. What the caller chose stays:
-// the user's id always, a title and the user's other fields where they are set.
+// the user's id always, a title and the user's other fields where they are set,
+// and that a thread has ended, which a vendor that only knows blocked or not
+// blocked cannot take back.
 func (u ThreadUpdate) Apply(t *Thread) {
 	if u.Mode != "" {
 		t.Mode = u.Mode
 	}
-	if u.Status != "" {
+	if u.Status != "" && (u.Status != ThreadOpen || t.Status != ThreadEnded) {
 		t.Status = u.Status
 	}
 	if u.Title != nil && t.Title == "" {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -23,19 +24,20 @@ const (
 )
 
 func main() {
-	os.Exit(run(os.Args[1:]))
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The second signal ends the process at once: after the first, signals do again
+	// what they do by themselves.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
 // run executes a command line and returns the exit status.
-func run(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	// The second signal ends the process at once: once the first has come, signals
-	// do again what they do by themselves.
-	context.AfterFunc(ctx, stop)
-
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := newRoot()
 	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	var problems *config.Problems
 	var usage *usageError
@@ -43,13 +45,13 @@ func run(args []string) int {
 	case err == nil:
 		return 0
 	case errors.As(err, &problems):
-		fmt.Fprintln(os.Stderr, problems)
+		fmt.Fprintln(stderr, problems)
 		return exitRefused
 	case errors.As(err, &usage):
-		fmt.Fprintf(os.Stderr, "chatmux: %v\n", err)
+		fmt.Fprintf(stderr, "chatmux: %v\n", err)
 		return exitRefused
 	default:
-		fmt.Fprintf(os.Stderr, "chatmux: %v\n", err)
+		fmt.Fprintf(stderr, "chatmux: %v\n", err)
 		return exitFailed
 	}
 }
@@ -67,31 +69,61 @@ func newRoot() *cobra.Command {
 conversations platform, any OpenAI-compatible server) and keeps the transcript.
 
 Without a command it serves what ./config.yaml says.`,
-		Example:       "  chatmux                        # serve ./config.yaml\n  chatmux check                  # is the file good, and what does it mean?\n  chatmux chat --backend docs-bot",
+		Example: `  chatmux                            serve ./config.yaml
+  chatmux check                      is the file good, and what does it mean?
+  chatmux chat --backend docs-bot    talk to a bot in the terminal
+  chatmux explain --metadata shop=eu-1    where would this message go, and why?`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          noArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), configFile) },
 	}
+	root.SuggestionsMinimumDistance = 2
 	root.PersistentFlags().StringVarP(&configFile, "config", "c", "config.yaml", "the config file")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return &usageError{fmt.Errorf("%w\nSee: %s --help", err, cmd.CommandPath())}
+	})
 	root.AddCommand(
 		&cobra.Command{
-			Use: "serve", Short: "Serve the API (also without a command)", Args: cobra.NoArgs,
+			Use: "serve", Short: "Serve the API (also without a command)", Args: noArgs,
+			Long: `Serves the API of the config. The first SIGTERM or Ctrl-C drains: /readyz says
+so, service goes on for limits.drain.delay, then new sends are refused and
+running ones have limits.drain.grace to end. The second ends at once.
+
+Exit status: 0 after a drain, 2 for a config that is refused, 1 for anything else.`,
 			RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), configFile) },
 		},
 		&cobra.Command{
-			Use: "check", Short: "Load the config exactly as serve would, and print what it means", Args: cobra.NoArgs,
+			Use: "check", Short: "Load the config exactly as serve would, and print what it means", Args: noArgs,
+			Long: `Loads the config exactly as serve would and prints every value that is in force,
+defaults included; secrets are masked. It calls nobody and opens nothing.
+A file that is refused exits with 2, and all that is wrong with it is said at once.`,
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				c, err := loadConfig(configFile)
 				if err != nil {
 					return err
 				}
+				if _, err := app.Table(c); err != nil {
+					return err
+				}
 				return c.Describe(cmd.OutOrStdout())
 			},
 		},
+		newBackends(&configFile), newExplain(&configFile), newChat(&configFile), newSandbox(&configFile), newKey(), newVersion(),
 	)
 	return root
+}
+
+// noArgs refuses words that no command knows, with the nearest ones.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	err := fmt.Errorf("unknown command %q", args[0])
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		err = fmt.Errorf("%w: did you mean %s?", err, near[0])
+	}
+	return &usageError{fmt.Errorf("%w\nSee: %s --help", err, cmd.CommandPath())}
 }
 
 func loadConfig(file string) (*config.Config, error) {

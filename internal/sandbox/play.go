@@ -77,6 +77,9 @@ func (p *play) end() {
 		gone := p.w.failed || p.r.Context().Err() != nil
 		p.entry.PeerLeft = p.peerLeft || gone && !p.server.closed
 	})
+	if p.server.tell != nil {
+		p.server.tell(*p.entry)
+	}
 }
 
 // wait pauses; it gives up the request where the peer leaves or the server closes.

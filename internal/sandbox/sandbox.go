@@ -28,12 +28,17 @@ const maxBody = 32 << 20
 type Options struct {
 	Addr string // a loopback address with its port; 127.0.0.1:0 where empty
 	Name string // for people
+
+	// OnRequest is told of every request once it is answered; nil tells nobody. It
+	// must not block.
+	OnRequest func(Entry)
 }
 
 // Server is a simulated vendor that listens.
 type Server struct {
 	name    string
 	handler http.Handler
+	tell    func(Entry)
 	server  *http.Server
 	url     string
 	stop    context.CancelFunc
@@ -75,6 +80,7 @@ func Start(handler http.Handler, o Options) (*Server, error) {
 	s := &Server{
 		name:      o.Name,
 		handler:   handler,
+		tell:      o.OnRequest,
 		url:       "http://" + listener.Addr().String(),
 		stop:      stop,
 		pathSteps: map[string][]Step{},
