@@ -182,7 +182,7 @@ func (w *writer) try(batch []*operation) (began bool, err error) {
 			continue
 		}
 		w.session.wrote = false
-		op.err, op.panic = protect(op.run, w.session)
+		op.panic, op.err = protect(op.run, w.session)
 		if op.panic != nil {
 			w.rollback()
 			return true, fmt.Errorf("%w: a write panicked: %v", ErrUnavailable, op.panic)
@@ -201,9 +201,9 @@ func (w *writer) try(batch []*operation) (began bool, err error) {
 }
 
 // protect turns a panic of an operation into a value: the writer serves others.
-func protect(run func(*session) error, tx *session) (err error, panicked any) { //nolint:revive // two results, no error convention
+func protect(run func(*session) error, tx *session) (panicked any, err error) {
 	defer func() { panicked = recover() }()
-	return run(tx), nil
+	return nil, run(tx)
 }
 
 // rollback ends a transaction that failed. Where there is none to end (SQLite ends
