@@ -68,7 +68,29 @@ func (a *adapter) send(ctx context.Context, turn adapters.Turn, userID string) (
 	if err != nil {
 		return adapters.Reply{}, err
 	}
-	return decodeReply(answer, normalize.Remote{ThreadID: turn.Remote.ThreadID, UserID: userID})
+	reply, err := decodeReply(answer, normalize.Remote{ThreadID: turn.Remote.ThreadID, UserID: userID})
+	if made := madeUpName(turn.Thread.User); made != "" {
+		forget(&reply.Sent.Author.Name, made)
+		if user := reply.Thread.User; user != nil {
+			forget(&user.Name, made)
+		}
+	}
+	return reply, err
+}
+
+// madeUpName is the display name that an end user gets because the person's name is
+// not known; empty where it is. It comes back in every answer, and is no name there.
+func madeUpName(user normalize.User) string {
+	if user.Name != "" {
+		return ""
+	}
+	return cmp.Or(user.Email, user.ID, "chatmux user")
+}
+
+func forget(field *string, value string) {
+	if *field == value {
+		*field = ""
+	}
 }
 
 func (a *adapter) encodeSend(userID, text string) []byte {
@@ -85,7 +107,7 @@ func (a *adapter) encodeSend(userID, text string) []byte {
 // name, else the email address, else the caller's id.
 func (a *userCreator) CreateUser(ctx context.Context, user normalize.User) (string, error) {
 	answer, err := a.client.Do(ctx, vendorhttp.Call{Method: http.MethodPost, Path: "/enduser", Body: encode(endUser{
-		DisplayName: cmp.Or(user.Name, user.Email, user.ID, "chatmux user"),
+		DisplayName: cmp.Or(user.Name, madeUpName(user)),
 		Info:        user.Info,
 	})})
 	if err != nil {

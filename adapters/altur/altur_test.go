@@ -415,3 +415,19 @@ func fileOf(t testing.TB, golden, name string) string {
 	t.Fatalf("%s has no %s", golden, name)
 	return ""
 }
+
+func TestANameThatWasMadeUpDoesNotComeBackAsThePersonsName(t *testing.T) {
+	a, _ := openTwin(t, func(*Settings) {})
+	for _, user := range []normalize.User{{}, {ID: "u-1"}, {ID: "u-1", Email: "rosa@example.test"}} {
+		id, err := a.(adapters.UserCreator).CreateUser(t.Context(), user)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reply, err := a.Send(t.Context(), adapters.Turn{
+			Thread: normalize.Thread{User: user}, Remote: normalize.Remote{UserID: id}, Message: normalize.Message{Text: "hello"},
+		})
+		if err != nil || reply.Thread.User.Name != "" || reply.Sent.Author.Name != "" {
+			t.Errorf("%+v: user %+v, author %+v, %v", user, reply.Thread.User, reply.Sent.Author, err)
+		}
+	}
+}
