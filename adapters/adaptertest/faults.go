@@ -113,27 +113,33 @@ var faultCases = []promise{
 		promise: "an answer that is cut anywhere is truncated where HTTP can tell, an invalid reply where it cannot, and never complete",
 		because: "half an answer that looks whole is worse than none",
 		test: func(b *bench) error {
-			length, err := b.healthyLength()
-			if err != nil {
-				return err
-			}
-			type cut struct {
-				at   int64
-				word string
-			}
-			var cuts []cut
-			for i := range int64(12) {
-				for _, word := range []string{"", " chunked", " close"} {
-					cuts = append(cuts, cut{i * (length - 1) / 11, word})
+			for _, before := range [][]string{nil, {"hello"}} {
+				length, err := b.healthyLength(before)
+				if err != nil {
+					return err
+				}
+				type cut struct {
+					at   int64
+					word string
+				}
+				var cuts []cut
+				for i := range int64(12) {
+					for _, word := range []string{"", " chunked", " close"} {
+						cuts = append(cuts, cut{i * (length - 1) / 11, word})
+					}
+				}
+				err = refusalsAfter(b, before, cuts, func(c cut) (string, wantError) {
+					kind := normalize.KindTruncated
+					if c.word == " close" {
+						kind = normalize.KindInvalidReply
+					}
+					return fmt.Sprintf("cut %d%s", c.at, c.word), wantError{kinds: []normalize.Kind{kind}, phase: normalize.PhaseStatus}
+				})
+				if err != nil {
+					return err
 				}
 			}
-			return refusals(b, cuts, func(c cut) (string, wantError) {
-				kind := normalize.KindTruncated
-				if c.word == " close" {
-					kind = normalize.KindInvalidReply
-				}
-				return fmt.Sprintf("cut %d%s", c.at, c.word), wantError{kinds: []normalize.Kind{kind}, phase: normalize.PhaseStatus}
-			})
+			return nil
 		},
 	},
 	{
@@ -339,33 +345,37 @@ var faultCases = []promise{
 // refusals plays each item's fault for the first and for the second message of a
 // thread, and checks that Send fails as it should, after one request.
 func refusals[T any](b *bench, items []T, due func(T) (fault string, want wantError)) error {
+	return errors.Join(refusalsAfter(b, nil, items, due), refusalsAfter(b, []string{"hello"}, items, due))
+}
+
+// refusalsAfter does it for the message after these.
+func refusalsAfter[T any](b *bench, before []string, items []T, due func(T) (fault string, want wantError)) error {
 	ctx := context.Background()
 	var failures []error
 	for _, item := range items {
 		fault, want := due(item)
-		for _, before := range [][]string{nil, {"hello"}} {
-			c, err := b.talk(ctx, before...)
-			if err != nil {
-				return err
-			}
-			b.server.ResetLedger()
-			b.server.Script(sandbox.MustScript(fault)...)
-			err = within("Send", func() error {
-				reply, err := b.adapter.Send(ctx, b.turn(c, "hello again"))
-				return want.check(reply, err)
-			})
-			if err := errors.Join(err, b.onlyOne()); err != nil {
-				failures = append(failures, fmt.Errorf("%s, message %d: %w", fault, len(before)+1, err))
-			}
-			b.server.Script()
+		c, err := b.talk(ctx, before...)
+		if err != nil {
+			return err
+		}
+		b.server.ResetLedger()
+		b.server.Script(sandbox.MustScript(fault)...)
+		err = within("Send", func() error {
+			reply, err := b.adapter.Send(ctx, b.turn(c, "hello again"))
+			return want.check(reply, err)
+		})
+		b.server.Script()
+		if err := errors.Join(err, b.onlyOne()); err != nil {
+			failures = append(failures, fmt.Errorf("%s, message %d: %w", fault, len(before)+1, err))
 		}
 	}
 	return errors.Join(failures...)
 }
 
-// healthyLength is how long the body of a healthy answer to "hello" is.
-func (b *bench) healthyLength() (int64, error) {
-	if _, err := b.talk(context.Background(), "hello"); err != nil {
+// healthyLength is about how long the body of the healthy answer is that is cut,
+// and never longer than it.
+func (b *bench) healthyLength(before []string) (int64, error) {
+	if _, err := b.talk(context.Background(), slices.Concat(before, []string{"hello"})...); err != nil {
 		return 0, err
 	}
 	ledger, err := b.await(allDone)
