@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"strings"
@@ -12,7 +13,7 @@ import (
 
 func TestThreeTurnsWithEachVendorShowItsMemory(t *testing.T) {
 	h := startHouse(t, fmt.Sprintf(vendors, sqliteFile(t)))
-	for _, backend := range []string{"parcel-desk", "docs-bot", "helpdesk"} {
+	for _, backend := range []string{"parcel-desk", "docs-bot", "helpdesk", "own-llm"} {
 		t.Run(backend, func(t *testing.T) {
 			said := []string{"Is my order on its way?", "And when will it come?", "Thank you!"}
 			first := read[turn](t, h.call("POST", "/v1/messages", object{"text": said[0], "backend": backend}), 200)
@@ -64,32 +65,38 @@ func TestTranscriptsOfManyLanguagesAreByteEqual(t *testing.T) {
 	h := startHouse(t, fmt.Sprintf(vendors, sqliteFile(t)))
 	backends := []string{"parcel-desk", "docs-bot", "helpdesk"}
 	const threads, workers = 1000, 24
+	talk := func(i int) error {
+		first, second := texts[i%len(texts)], texts[(i*7+3)%len(texts)]+"\n"+texts[(i*13+5)%len(texts)]
+		var opened turn
+		if err := h.into(&opened, "POST", "/v1/messages", object{"text": first, "backend": backends[i%3], "user": object{"id": fmt.Sprint("u", i)}}); err != nil {
+			return err
+		}
+		var next turn
+		if err := h.into(&next, "POST", "/v1/threads/"+opened.Thread.ID+"/messages", object{"text": second}); err != nil {
+			return err
+		}
+		var list struct{ Data []message }
+		if err := h.into(&list, "GET", "/v1/threads/"+opened.Thread.ID+"/messages", nil); err != nil {
+			return err
+		}
+		want := []string{first, bot.Answer(1, first, first), second, bot.Answer(2, first, second)}
+		if len(list.Data) != len(want) {
+			return fmt.Errorf("%d messages, want %d", len(list.Data), len(want))
+		}
+		for j, m := range list.Data {
+			if m.Text != want[j] {
+				return fmt.Errorf("message %d is %q, want %q", j, m.Text, want[j])
+			}
+		}
+		return nil
+	}
 	var wg sync.WaitGroup
 	jobs := make(chan int)
 	for range workers {
 		wg.Go(func() {
 			for i := range jobs {
-				first, second := texts[i%len(texts)], texts[(i*7+3)%len(texts)]+"\n"+texts[(i*13+5)%len(texts)]
-				a := h.call("POST", "/v1/messages", object{"text": first, "backend": backends[i%3], "user": object{"id": fmt.Sprint("u", i)}})
-				if a.status != 200 {
-					t.Errorf("thread %d: %d %s", i, a.status, a.body)
-					continue
-				}
-				id := read[turn](t, a, 200).Thread.ID
-				if a := h.call("POST", "/v1/threads/"+id+"/messages", object{"text": second}); a.status != 200 {
-					t.Errorf("thread %d: %d %s", i, a.status, a.body)
-					continue
-				}
-				want := []string{first, bot.Answer(1, first, first), second, bot.Answer(2, first, second)}
-				got := h.transcript(id)
-				if len(got) != len(want) {
-					t.Errorf("thread %d: %d messages, want %d", i, len(got), len(want))
-					continue
-				}
-				for j, m := range got {
-					if m.Text != want[j] {
-						t.Errorf("thread %d, message %d: %q, want %q", i, j, m.Text, want[j])
-					}
+				if err := talk(i); err != nil {
+					t.Errorf("thread %d: %v", i, err)
 				}
 			}
 		})
@@ -99,4 +106,16 @@ func TestTranscriptsOfManyLanguagesAreByteEqual(t *testing.T) {
 	}
 	close(jobs)
 	wg.Wait()
+}
+
+// into makes one request and decodes its answer, which must be a success.
+func (h *house) into(v any, method, path string, body any) error {
+	a, err := h.try(method, path, body)
+	if err != nil {
+		return err
+	}
+	if a.status != 200 {
+		return fmt.Errorf("%s %s: %d %s", method, path, a.status, a.body)
+	}
+	return json.Unmarshal(a.body, v)
 }
