@@ -1,10 +1,12 @@
 // Package vendorhttp is the HTTP client of all adapters. It bounds what is read,
 // tells how far a request came, turns statuses and broken connections into kinds,
-// follows no redirect, repeats nothing, and lets no secret into an error.
+// follows no redirect, repeats nothing that can have an effect, and lets no secret
+// into an error.
 package vendorhttp
 
 import (
 	"bytes"
+	"compress/flate"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -54,7 +56,9 @@ type Fault struct {
 // Client talks to one vendor. It is safe for concurrent use.
 type Client struct {
 	base      *url.URL
-	header    http.Header // sent with every request to the vendor; never modified
+	header    http.Header // sent with every request to the vendor; never modified, and without the key
+	auth      string      // the header that carries the key; empty: no key
+	scheme    string
 	key       normalize.Secret
 	explain   Explain
 	idle      time.Duration
@@ -68,8 +72,9 @@ func New(o Options) (*Client, error) {
 		return nil, errors.New("base_url is missing or not a URL")
 	}
 	header := http.Header{"Accept": {"application/json"}, "User-Agent": {"chatmux"}}
-	if o.Auth != "" && !o.Key.IsZero() {
-		header.Set(o.Auth, o.Scheme+o.Key.Reveal())
+	auth := ""
+	if !o.Key.IsZero() {
+		auth = http.CanonicalHeaderKey(o.Auth)
 	}
 	conns := max(o.Env.MaxInFlight, 2)
 	transport := &http.Transport{
@@ -89,7 +94,10 @@ func New(o Options) (*Client, error) {
 	if explain == nil {
 		explain = func(int, []byte) Fault { return Fault{} }
 	}
-	return &Client{base: base, header: header, key: o.Key, explain: explain, idle: o.Env.Idle, transport: transport}, nil
+	return &Client{
+		base: base, header: header, auth: auth, scheme: o.Scheme, key: o.Key,
+		explain: explain, idle: o.Env.Idle, transport: transport,
+	}, nil
 }
 
 // Close lets go of the idle connections.
@@ -138,51 +146,55 @@ type Stream struct {
 	cancel context.CancelCauseFunc
 	body   io.ReadCloser // the connection's
 	reader io.Reader     // decoded
-	idle   *time.Timer
-	length int64
+	length int64         // as far as it is known before reading, else -1
 }
 
 // Open makes one request and returns as soon as a 2xx status line was read.
 func (c *Client) Open(ctx context.Context, call Call) (*Stream, error) {
-	u := *c.base
-	u.RawPath = ""
-	u.Path = c.base.Path + call.Path
-	if strings.Contains(call.Path, "%") {
-		unescaped, err := url.PathUnescape(call.Path)
-		if err != nil {
-			return nil, &normalize.Error{Kind: normalize.KindInternal, Cause: fmt.Errorf("path of the call: %w", err)}
-		}
-		u.Path, u.RawPath = c.base.Path+unescaped, c.base.EscapedPath()+call.Path
+	path, err := url.PathUnescape(call.Path)
+	if err != nil {
+		return nil, &normalize.Error{Kind: normalize.KindInternal, Cause: fmt.Errorf("path of the call: %w", err)}
 	}
+	for segment := range strings.SplitSeq(path, "/") {
+		if segment == "." || segment == ".." { // an id that would lead to another resource of the vendor
+			return nil, normalize.Errorf(normalize.KindInvalidRequest, "an id must not hold . or .. as a part of a path")
+		}
+	}
+	u := *c.base
+	u.Path, u.RawPath = c.base.Path+path, c.base.EscapedPath()+call.Path
 	u.RawQuery = call.Query.Encode()
-	header := c.header
-	if call.Body != nil || call.Accept != "" {
-		header = header.Clone()
-		if call.Body != nil {
-			header["Content-Type"] = []string{"application/json"}
-		}
-		if call.ContentType != "" {
-			header["Content-Type"] = []string{call.ContentType}
-		}
-		if call.Accept != "" {
-			header["Accept"] = []string{call.Accept}
-		}
+	header := c.header.Clone()
+	if c.auth != "" {
+		header[c.auth] = []string{c.scheme + c.key.Reveal()}
+	}
+	switch {
+	case call.ContentType != "":
+		header["Content-Type"] = []string{call.ContentType}
+	case call.Body != nil:
+		header["Content-Type"] = []string{"application/json"}
+	}
+	if call.Accept != "" {
+		header["Accept"] = []string{call.Accept}
 	}
 	return c.roundTrip(ctx, call.Method, &u, header, call.Body)
 }
 
 // DoForeign makes one request to a URL that the vendor named, on whatever host,
-// without the vendor's key. Plain http is only taken to a loopback address.
+// without the vendor's key. Plain http is only taken to a loopback address, and
+// only from a vendor that is itself reached that way.
 func (c *Client) DoForeign(ctx context.Context, method, rawURL, contentType string, body []byte) (Answer, error) {
 	var checked adapters.BaseURL
 	target, err := url.Parse(rawURL)
 	if err == nil {
 		err = checked.UnmarshalText([]byte(target.Scheme + "://" + target.Host))
 	}
-	if err != nil || target.User != nil {
+	if err != nil || target.User != nil || target.Scheme == "http" && c.base.Scheme != "http" {
 		return Answer{}, &normalize.Error{Kind: normalize.KindInvalidReply, Detail: "the backend named a URL that may not be called"}
 	}
-	header := http.Header{"User-Agent": c.header["User-Agent"], "Content-Type": {contentType}}
+	header := http.Header{"User-Agent": c.header["User-Agent"]}
+	if contentType != "" {
+		header["Content-Type"] = []string{contentType}
+	}
 	s, err := c.roundTrip(ctx, method, target, header, body)
 	if err != nil {
 		return Answer{}, err
@@ -199,24 +211,24 @@ func (c *Client) roundTrip(ctx context.Context, method string, u *url.URL, heade
 			WroteHeaders:         func() { wrote.Store(true) },
 			GotFirstResponseByte: func() { answered.Store(true) },
 		}))
-	if body != nil {
+	if len(body) > 0 {
 		// No GetBody: net/http must not be able to send it a second time.
 		req.Body = io.NopCloser(bytes.NewReader(body))
 		req.ContentLength = int64(len(body))
 	}
 	resp, err := c.transport.RoundTrip(req)
 	if err != nil {
-		failure := classify(ctx, err, wrote.Load(), answered.Load())
+		failure := c.classify(ctx, err, wrote.Load(), answered.Load())
 		cancel(nil)
 		return nil, failure
 	}
 	s := &Stream{Status: resp.StatusCode, Header: resp.Header, client: c, ctx: ctx, cancel: cancel, body: resp.Body, length: resp.ContentLength}
-	if c.idle > 0 {
-		s.idle = time.AfterFunc(c.idle, func() { cancel(&normalize.Error{Kind: normalize.KindTimeout}) })
-	}
 	s.reader = resp.Body
+	if c.idle > 0 {
+		s.reader = &idleReader{source: resp.Body, idle: c.idle, cancel: cancel}
+	}
 	if strings.EqualFold(resp.Header.Get("Content-Encoding"), "gzip") {
-		s.reader, s.length = &gzipReader{source: resp.Body}, -1
+		s.reader, s.length = &gzipReader{source: s.reader}, -1
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		defer s.Close()
@@ -228,26 +240,24 @@ func (c *Client) roundTrip(ctx context.Context, method string, u *url.URL, heade
 // Read reads the decoded body.
 func (s *Stream) Read(p []byte) (int, error) {
 	n, err := s.reader.Read(p)
-	if s.idle != nil && n > 0 {
-		s.idle.Reset(s.client.idle)
-	}
-	if err == nil || errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+	if err == nil || err == io.EOF {
 		return n, err
 	}
-	failure := &normalize.Error{Kind: normalize.KindTruncated, Phase: normalize.PhaseStatus, VendorStatus: s.Status, Cause: err}
-	if cause := s.ctx.Err(); cause != nil {
+	failure := &normalize.Error{Kind: normalize.KindTruncated, Phase: normalize.PhaseStatus, Cause: s.client.harmless(err)}
+	var corrupt flate.CorruptInputError
+	switch {
+	case s.ctx.Err() != nil:
 		failure = fromContext(s.ctx, normalize.PhaseStatus)
-		failure.VendorStatus = s.Status
+	case errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.As(err, &corrupt):
+		failure.Kind = normalize.KindInvalidReply
 	}
+	failure.VendorStatus = s.Status
 	return n, failure
 }
 
 // Close ends the request. A connection whose body was read to its end is used
 // again.
 func (s *Stream) Close() error {
-	if s.idle != nil {
-		s.idle.Stop()
-	}
 	err := s.body.Close()
 	s.cancel(nil)
 	return err
@@ -265,15 +275,38 @@ func (s *Stream) readAll(limit int64) ([]byte, error) {
 	if s.length > limit {
 		return nil, &normalize.Error{Kind: normalize.KindTooLarge, Phase: normalize.PhaseStatus, VendorStatus: s.Status}
 	}
-	var buf bytes.Buffer
+	var body []byte
+	var err error
 	if s.length > 0 {
-		buf.Grow(int(s.length) + bytes.MinRead)
+		buf := bytes.NewBuffer(make([]byte, 0, s.length+bytes.MinRead))
+		_, err = buf.ReadFrom(s)
+		body = buf.Bytes()
+	} else {
+		body, err = io.ReadAll(io.LimitReader(s, limit+1))
 	}
-	_, err := buf.ReadFrom(io.LimitReader(s, limit+1))
-	if err == nil && int64(buf.Len()) > limit {
+	if err == nil && int64(len(body)) > limit {
 		return nil, &normalize.Error{Kind: normalize.KindTooLarge, Phase: normalize.PhaseStatus, VendorStatus: s.Status}
 	}
-	return buf.Bytes(), err
+	return body, err
+}
+
+// idleReader gives up when one read waits for too long. The time between reads,
+// when it is we who are busy, does not count.
+type idleReader struct {
+	source io.Reader
+	idle   time.Duration
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+}
+
+func (r *idleReader) Read(p []byte) (int, error) {
+	if r.timer == nil {
+		r.timer = time.AfterFunc(r.idle, func() { r.cancel(&normalize.Error{Kind: normalize.KindTimeout}) })
+	} else {
+		r.timer.Reset(r.idle)
+	}
+	defer r.timer.Stop()
+	return r.source.Read(p)
 }
 
 // gzipReader decodes as it comes; the header is read with the first bytes.
@@ -286,7 +319,7 @@ func (g *gzipReader) Read(p []byte) (int, error) {
 	if g.zr == nil {
 		zr, err := gzip.NewReader(g.source)
 		if err != nil {
-			return 0, fmt.Errorf("gzip: %w", errors.Join(io.ErrUnexpectedEOF, err))
+			return 0, err // io.EOF where the body is empty
 		}
 		g.zr = zr
 	}
@@ -295,7 +328,7 @@ func (g *gzipReader) Read(p []byte) (int, error) {
 
 // classify tells a failure without an answer apart: by the phase, by who gave up,
 // by the type of the error; never by its text.
-func classify(ctx context.Context, err error, wrote, answered bool) *normalize.Error {
+func (c *Client) classify(ctx context.Context, err error, wrote, answered bool) *normalize.Error {
 	phase := normalize.PhaseNone
 	if wrote {
 		phase = normalize.PhaseWritten
@@ -303,7 +336,7 @@ func classify(ctx context.Context, err error, wrote, answered bool) *normalize.E
 	if ctx.Err() != nil {
 		return fromContext(ctx, phase)
 	}
-	failure := &normalize.Error{Phase: phase, Cause: withoutURL(err)}
+	failure := &normalize.Error{Phase: phase, Cause: c.harmless(err)}
 	var netErr net.Error
 	switch {
 	case phase == normalize.PhaseNone:
@@ -344,13 +377,14 @@ func fromContext(ctx context.Context, phase normalize.Phase) *normalize.Error {
 	return failure
 }
 
-// withoutURL takes the wrapping off that repeats the URL.
-func withoutURL(err error) error {
-	var urlErr *url.Error
-	if errors.As(err, &urlErr) {
-		return urlErr.Err
+// harmless keeps of an error what may be logged. A broken connection speaks of
+// addresses only, but the errors of net/http's parsers quote what the vendor sent,
+// and that may be our own key.
+func (c *Client) harmless(err error) error {
+	if brokenConnection(err) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
 	}
-	return err
+	return errors.New(normalize.Excerpt(c.key.Redact(err.Error()), excerptLength))
 }
 
 // statusError makes the failure of an answer that is not 2xx.
