@@ -216,6 +216,9 @@ func (a *App) samples() []telemetry.BackendSample {
 // Addr is where the API listens, as host:port.
 func (a *App) Addr() string { return a.listener.Addr().String() }
 
+// Routes lists every method and path that the API serves.
+func (a *App) Routes() []httpapi.Route { return a.api.Routes() }
+
 // Twins are the simulated vendors that were started, by the backends' names.
 func (a *App) Twins() []*sandbox.Server { return a.twins }
 
