@@ -144,7 +144,9 @@ func TestRetryableIsTrueOnlyWhereNothingCanDouble(t *testing.T) {
 	for _, k := range kinds(t) {
 		status := k.Policy().Status
 		may := status == 408 || status == 409 || status == 429 || status == 503
-		for outcome, want := range map[normalize.Outcome]bool{"": may, normalize.OutcomeNone: may, normalize.OutcomeUnknown: false, normalize.OutcomeDone: false} {
+		for outcome, want := range map[normalize.Outcome]bool{
+			"": may, normalize.OutcomeNone: may, normalize.OutcomeUnknown: false, normalize.OutcomeDone: false,
+		} {
 			if got := (&normalize.Error{Kind: k, Outcome: outcome}).Retryable(); got != want {
 				t.Errorf("%s with outcome %q: retryable %v, want %v", k, outcome, got, want)
 			}

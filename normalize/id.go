@@ -1,6 +1,7 @@
 package normalize
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -35,8 +36,7 @@ func FormatID(prefix string, u [16]byte) string {
 	b := make([]byte, 0, len(prefix)+1+suffixLen)
 	b = append(b, prefix...)
 	b = append(b, '_')
-	hi := uint64(u[0])<<56 | uint64(u[1])<<48 | uint64(u[2])<<40 | uint64(u[3])<<32 | uint64(u[4])<<24 | uint64(u[5])<<16 | uint64(u[6])<<8 | uint64(u[7])
-	lo := uint64(u[8])<<56 | uint64(u[9])<<48 | uint64(u[10])<<40 | uint64(u[11])<<32 | uint64(u[12])<<24 | uint64(u[13])<<16 | uint64(u[14])<<8 | uint64(u[15])
+	hi, lo := binary.BigEndian.Uint64(u[:8]), binary.BigEndian.Uint64(u[8:])
 	for shift := 125; shift >= 0; shift -= 5 {
 		var v uint64
 		switch {
@@ -68,10 +68,8 @@ func ParseID(prefix, id string) (u [16]byte, err error) {
 		hi = hi<<5 | lo>>59
 		lo = lo<<5 | uint64(v)
 	}
-	for i := range 8 {
-		u[i] = byte(hi >> (56 - 8*i))
-		u[8+i] = byte(lo >> (56 - 8*i))
-	}
+	binary.BigEndian.PutUint64(u[:8], hi)
+	binary.BigEndian.PutUint64(u[8:], lo)
 	return u, nil
 }
 

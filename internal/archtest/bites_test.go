@@ -77,6 +77,12 @@ import (
 )
 `, []string{"internal/store/store.go:3: internal/store imports internal/routing"}},
 
+	{"telemetry asks a backend", "arrows from internal/telemetry", `
+-- internal/telemetry/telemetry.go --
+package telemetry
+import "chatmux/internal/backend"
+`, []string{"internal/telemetry/telemetry.go:2: internal/telemetry imports internal/backend"}},
+
 	{"a backend writes to the store", "arrows from internal/backend", `
 -- internal/backend/backend.go --
 package backend
@@ -433,6 +439,10 @@ const example = "altur"
 	}},
 
 	{"globals", "nothing is global", `
+-- cmd/chatmux/main.go --
+package main
+import "net/http"
+var a = http.DefaultClient
 -- internal/app/app.go --
 package app
 import (

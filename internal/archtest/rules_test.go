@@ -20,19 +20,71 @@ type rule struct {
 
 // rules are all of them.
 var rules = slices.Concat(arrowRules(), []rule{
-	{"twins know nobody", "a twin that shares code with its adapter repeats the adapter's misreadings, and the tests then prove nothing", twinsKnowNobody},
-	{"adapters are strangers to each other", "what two vendors share goes to vendorhttp or normalize", adaptersAreStrangers},
-	{"only main decides what is linked", "the list of adapters is chosen in cmd; anything else that imports it would link every vendor", onlyMainLinks},
-	{"every adapter is on the list", "an adapter that adapters/all leaves out cannot be configured", everyAdapterIsListed},
-	{"suites stay out of the binary", "a test suite is for tests: linked into the program it is dead weight, and its failures are panics", suitesStayOut},
-	{"one home for each library", "a library that is known in one room can be replaced in one room", oneHome},
-	{"zap is built in app", "a logger is handed down by constructor; one that a room builds itself escapes the configured level and format", zapIsBuiltInApp},
-	{"exported names mention no dependency", "a dependency's type in our API makes every caller a user of that dependency", exportedNamesAreOurs},
-	{"names say something", "a name like these says nothing about what is inside, so everything ends up inside", namesSaySomething},
-	{"one package comment a folder", "the comment is where a reader learns what the room is for; two of them drift apart", onePackageComment},
-	{"pure rooms are pure", "the same input must give the same result, in every process and in every test", pureRoomsArePure},
-	{"the core names no vendor", "what is made reliable once must hold for every vendor; a vendor's name in it is a special case", coreNamesNoVendor},
-	{"nothing is global", "two instances must be able to run in one process, and tests in parallel", nothingIsGlobal},
+	{
+		name:    "twins know nobody",
+		because: "a twin that shares code with its adapter repeats the adapter's misreadings, and the tests then prove nothing",
+		check:   twinsKnowNobody,
+	},
+	{
+		name:    "adapters are strangers to each other",
+		because: "what two vendors share goes to vendorhttp or normalize",
+		check:   adaptersAreStrangers,
+	},
+	{
+		name:    "only main decides what is linked",
+		because: "the list of adapters is chosen in cmd; anything else that imports it would link every vendor",
+		check:   onlyMainLinks,
+	},
+	{
+		name:    "every adapter is on the list",
+		because: "an adapter that adapters/all leaves out cannot be configured",
+		check:   everyAdapterIsListed,
+	},
+	{
+		name:    "suites stay out of the binary",
+		because: "a test suite is for tests: linked into the program it is dead weight, and its failures are panics",
+		check:   suitesStayOut,
+	},
+	{
+		name:    "one home for each library",
+		because: "a library that is known in one room can be replaced in one room",
+		check:   oneHome,
+	},
+	{
+		name:    "zap is built in app",
+		because: "a logger is handed down by constructor; one that a room builds itself escapes the configured level and format",
+		check:   zapIsBuiltInApp,
+	},
+	{
+		name:    "exported names mention no dependency",
+		because: "a dependency's type in our API makes every caller a user of that dependency",
+		check:   exportedNamesAreOurs,
+	},
+	{
+		name:    "names say something",
+		because: "a name like these says nothing about what is inside, so everything ends up inside",
+		check:   namesSaySomething,
+	},
+	{
+		name:    "one package comment a folder",
+		because: "the comment is where a reader learns what the room is for; two of them drift apart",
+		check:   onePackageComment,
+	},
+	{
+		name:    "pure rooms are pure",
+		because: "the same input must give the same result, in every process and in every test",
+		check:   pureRoomsArePure,
+	},
+	{
+		name:    "the core names no vendor",
+		because: "what is made reliable once must hold for every vendor; a vendor's name in it is a special case",
+		check:   coreNamesNoVendor,
+	},
+	{
+		name:    "nothing is global",
+		because: "two instances must be able to run in one process, and tests in parallel",
+		check:   nothingIsGlobal,
+	},
 })
 
 // arrow says whom a room may not know, or who alone it may know.
@@ -45,22 +97,68 @@ type arrow struct {
 
 // arrows are the allowed directions, for code that is linked into a program.
 var arrows = []arrow{
-	{from: "normalize", only: []string{}, because: "the vocabulary knows nobody"},
-	{from: "adapters", only: []string{"normalize", "adapters", "internal/vendorhttp", "internal/sandbox"},
-		because: "resilience, logs and memory are not a vendor's business"},
-	{from: "internal/vendorhttp", only: []string{"normalize", "adapters"}, because: "the client of all adapters knows the contract and nothing in front of it"},
-	{from: "internal/config", only: []string{"normalize"}, because: "it hands over checked values, and each adapter's block undecoded"},
-	{from: "internal/routing", only: []string{"normalize"}, because: "it is pure, and joined with backends and store by the engine alone"},
-	{from: "internal/store", only: []string{"normalize"}, because: "it is joined with routing and backends by the engine alone"},
-	{from: "internal/backend", never: []string{"internal/store", "internal/routing", "internal/engine", "internal/httpapi", "internal/config", "internal/app"},
-		because: "it is joined with routing and store by the engine alone"},
-	{from: "internal/engine", never: []string{"internal/httpapi", "internal/config", "internal/app", "internal/vendorhttp", "internal/sandbox"},
-		because: "the core knows neither who calls nor who answers"},
-	{from: "internal/httpapi", never: []string{"internal/backend", "internal/store", "internal/routing", "internal/vendorhttp", "internal/config", "internal/app"},
-		because: "a door speaks to the engine only"},
-	{from: "internal/sandbox", never: []string{"internal/engine", "internal/store", "internal/backend", "internal/routing", "internal/httpapi", "internal/config", "internal/app",
-		"internal/vendorhttp"}, because: "the twins stand outside of the house, as the vendors do"},
-	{from: "internal/app", never: []string{"cmd"}, because: "main says who is linked and when to stop; app builds what it is told"},
+	{
+		from:    "normalize",
+		only:    []string{},
+		because: "the vocabulary knows nobody",
+	},
+	{
+		from:    "adapters",
+		only:    []string{"normalize", "adapters", "internal/vendorhttp", "internal/sandbox"},
+		because: "resilience, logs and memory are not a vendor's business",
+	},
+	{
+		from:    "internal/vendorhttp",
+		only:    []string{"normalize", "adapters"},
+		because: "the client of all adapters knows the contract and nothing in front of it",
+	},
+	{
+		from:    "internal/config",
+		only:    []string{"normalize"},
+		because: "it hands over checked values, and each adapter's block undecoded",
+	},
+	{
+		from:    "internal/routing",
+		only:    []string{"normalize"},
+		because: "it is pure, and joined with backends and store by the engine alone",
+	},
+	{
+		from:    "internal/store",
+		only:    []string{"normalize"},
+		because: "it is joined with routing and backends by the engine alone",
+	},
+	{
+		from:    "internal/telemetry",
+		only:    []string{},
+		because: "it counts what it is told, and asks nobody",
+	},
+	{
+		from:    "internal/backend",
+		never:   []string{"internal/store", "internal/routing", "internal/engine", "internal/httpapi", "internal/config", "internal/app"},
+		because: "it is joined with routing and store by the engine alone",
+	},
+	{
+		from:    "internal/engine",
+		never:   []string{"internal/httpapi", "internal/config", "internal/app", "internal/vendorhttp", "internal/sandbox"},
+		because: "the core knows neither who calls nor who answers",
+	},
+	{
+		from: "internal/httpapi",
+		never: []string{"internal/backend", "internal/store", "internal/routing", "internal/vendorhttp", "internal/config", "internal/app",
+			"internal/sandbox"},
+		because: "a door speaks to the engine only",
+	},
+	{
+		from: "internal/sandbox",
+		never: []string{"internal/engine", "internal/store", "internal/backend", "internal/routing", "internal/httpapi", "internal/config",
+			"internal/app", "internal/vendorhttp"},
+		because: "the twins stand outside of the house, as the vendors do",
+	},
+	{
+		from:    "internal/app",
+		never:   []string{"cmd"},
+		because: "main says who is linked and when to stop; app builds what it is told",
+	},
 }
 
 // arrowRules gives each arrow as a rule of its own.
@@ -195,9 +293,11 @@ var homes = map[string][]string{
 	"go.yaml.in/yaml/v4":                  {"internal/config"},
 	"golang.org/x/sync":                   {"internal"},
 	"golang.org/x/sys":                    {"internal/store"},
+	"golang.org/x/term":                   {"cmd"},
 	"golang.org/x/time":                   {"internal/httpapi", "internal/backend"},
 	"modernc.org/sqlite":                  {"internal/store"},
 
+	"github.com/go-json-experiment/json": nil,
 	"github.com/chromedp/chromedp":       nil,
 	"github.com/getkin/kin-openapi":      nil,
 	"github.com/google/go-cmp":           nil,
@@ -256,7 +356,9 @@ func (f *file) uses(part ast.Node) (list []use) {
 
 // zapBuilders make a logger or the parts of one. A logger that says nothing is
 // not among them.
-var zapBuilders = []string{"New", "NewProduction", "NewDevelopment", "NewExample", "Must", "Config", "NewProductionConfig", "NewDevelopmentConfig", "NewCore"}
+var zapBuilders = []string{
+	"New", "NewProduction", "NewDevelopment", "NewExample", "NewCore", "Must", "Config", "NewProductionConfig", "NewDevelopmentConfig",
+}
 
 func zapIsBuiltInApp(t *tree) (found []finding) {
 	for d, f := range t.production {
@@ -270,7 +372,9 @@ func zapIsBuiltInApp(t *tree) (found []finding) {
 }
 
 // vague are the words that say nothing.
-var vague = []string{"util", "utils", "common", "helper", "helpers", "base", "manager", "service", "services", "impl", "types", "models", "misc", "shared"}
+var vague = []string{
+	"util", "utils", "common", "helper", "helpers", "base", "manager", "service", "services", "impl", "types", "models", "misc", "shared",
+}
 
 func namesSaySomething(t *tree) (found []finding) {
 	for _, d := range t.folders {
@@ -369,7 +473,10 @@ func pureRoomsArePure(t *tree) (found []finding) {
 }
 
 // vendorless are the rooms that know no vendor.
-var vendorless = []string{"normalize", "internal/engine", "internal/backend", "internal/store", "internal/routing", "internal/config", "internal/sandbox", "internal/vendorhttp"}
+var vendorless = []string{
+	"normalize", "internal/engine", "internal/backend", "internal/store", "internal/routing", "internal/config", "internal/sandbox",
+	"internal/telemetry", "internal/vendorhttp",
+}
 
 // words are adapters whose name is also a word that a sentence may hold.
 var words = []string{"conversations", "echo", "rest"}
@@ -409,7 +516,9 @@ func coreNamesNoVendor(t *tree) (found []finding) {
 var global = map[string][]string{
 	"log":      {"*"},
 	"log/slog": {"Default", "SetDefault", "Debug", "Info", "Warn", "Error", "Log"},
-	"net/http": {"DefaultClient", "DefaultTransport", "DefaultServeMux", "Get", "Head", "Post", "PostForm", "Handle", "HandleFunc", "ListenAndServe"},
+	"net/http": {
+		"DefaultClient", "DefaultTransport", "DefaultServeMux", "Get", "Head", "Post", "PostForm", "Handle", "HandleFunc", "ListenAndServe",
+	},
 	"github.com/prometheus/client_golang/prometheus":          {"DefaultRegisterer", "DefaultGatherer", "MustRegister", "Register"},
 	"github.com/prometheus/client_golang/prometheus/promauto": {"*"},
 	"github.com/prometheus/client_golang/prometheus/promhttp": {"Handler"},
@@ -419,7 +528,9 @@ var global = map[string][]string{
 func nothingIsGlobal(t *tree) (found []finding) {
 	for d, f := range t.production {
 		for _, u := range f.uses(f.syntax) {
-			if names := global[u.pkg]; slices.Contains(names, u.name) || slices.Contains(names, "*") {
+			// There is one main in a process.
+			names := global[u.pkg]
+			if !within(d.path, "cmd") && (slices.Contains(names, u.name) || slices.Contains(names, "*")) {
 				found = append(found, t.at(u.pos, "%s uses %s.%s", d.path, path.Base(u.pkg), u.name))
 			}
 		}

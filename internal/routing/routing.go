@@ -241,7 +241,7 @@ func (t *Table) decide(f *Facts) (Decision, *route, error) {
 			return r.decision(f), r, nil
 		}
 	}
-	return Decision{}, nil, normalize.Errorf(normalize.KindForbidden, "none of the routes that this caller may use takes this message")
+	return Decision{}, nil, normalize.Errorf(normalize.KindForbidden, "no route that this caller may use takes this message")
 }
 
 func (t *Table) byName(f *Facts) (Decision, *route, error) {
@@ -268,7 +268,7 @@ func (t *Table) byBackend(f *Facts) (Decision, *route, error) {
 		}
 	}
 	if f.AllowedRoutes != nil {
-		return Decision{}, nil, normalize.Errorf(normalize.KindForbidden, "none of the routes that this caller may use leads to the backend asked for")
+		return Decision{}, nil, normalize.Errorf(normalize.KindForbidden, "no route that this caller may use leads to the backend asked for")
 	}
 	return Decision{Backends: []string{f.Backend}}, nil, nil
 }
