@@ -66,7 +66,7 @@ func open(settings adapters.Settings, env adapters.Env) (adapters.Adapter, error
 		return nil, err
 	}
 	p := &platform{client: client, chatbot: url.PathEscape(s.ChatbotID)}
-	web := webChat{client: client, id: s.WebChat}
+	web := webChat{account: p, id: s.WebChat}
 	answering := completions{platform: p, streamField: s.StreamField}
 	switch {
 	case s.Style == StyleMessages:

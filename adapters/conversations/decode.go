@@ -153,16 +153,9 @@ func decodeConversation(a vendorhttp.Answer, v gjson.Result, asked string) (adap
 	if inbox := v.Get("inbox"); inbox.IsObject() {
 		t.Update.Channel = &normalize.Channel{ID: scalar(inbox.Get("id")), Name: text(inbox.Get("name")), Type: text(inbox.Get("channelType"))}
 	}
-	t.UpdatedAt = timeOf(firstTold(v, "lastMessageCreatedAt", "last_message_created_at"))
-	if last := v.Get("lastMessage"); last.IsObject() {
-		m, err := decodeMessage(a, last, id)
-		if err != nil {
-			return adapters.RemoteThread{}, err
-		}
-		t.Messages = []normalize.Message{m}
-		if t.UpdatedAt.IsZero() {
-			t.UpdatedAt = m.CreatedAt
-		}
+	// The last message is not a transcript, so it stays in Raw; only its time is read.
+	if t.UpdatedAt = timeOf(firstTold(v, "lastMessageCreatedAt", "last_message_created_at")); t.UpdatedAt.IsZero() {
+		t.UpdatedAt = decodeTime(v.Get("lastMessage"))
 	}
 	return t, nil
 }

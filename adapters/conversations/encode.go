@@ -61,15 +61,6 @@ func encodeCompletion(turn adapters.Turn, streamField string) ([]byte, error) {
 	return encode(r)
 }
 
-// encodeMessage writes a turn as the body of a message to be stored.
-func encodeMessage(turn adapters.Turn) ([]byte, error) {
-	files, err := encodeAttachments(turn.Message.Attachments)
-	if err != nil {
-		return nil, err
-	}
-	return encode(messageRequest{Conversation: turn.Remote.ThreadID, Content: turn.Message.Text, Attachments: files})
-}
-
 // encodeAttachments never gives nil: the vendor's examples write an empty list.
 func encodeAttachments(list []normalize.Attachment) ([]attachment, error) {
 	files := make([]attachment, 0, len(list))

@@ -86,7 +86,8 @@ func TestGolden(t *testing.T) {
 			}), c)
 			request := describe(v.ledger())
 			if *update {
-				archive.Files = append(archive.Files[:2:2], txtar.File{Name: "request", Data: []byte(request)}, txtar.File{Name: "want.json", Data: []byte(got)})
+				archive.Files = append(archive.Files[:2:2],
+					txtar.File{Name: "request", Data: []byte(request)}, txtar.File{Name: "want.json", Data: []byte(got)})
 				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
 					t.Fatal(err)
 				}
@@ -214,7 +215,10 @@ func perform(t *testing.T, a adapters.Adapter, c call) (got string, raws []json.
 }
 
 func threadJSON(out *bytes.Buffer, r adapters.RemoteThread, raws *[]json.RawMessage) {
-	thread := normalize.Thread{CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, Bindings: []normalize.Binding{{Remote: r.Remote, Since: r.CreatedAt}}}
+	thread := normalize.Thread{
+		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
+		Bindings: []normalize.Binding{{Remote: r.Remote, Since: r.CreatedAt}},
+	}
 	r.Update.Apply(&thread)
 	if r.Update.User != nil {
 		thread.User.ID = r.Update.User.ID

@@ -41,18 +41,20 @@ func paging(from url.Values) url.Values {
 
 // list reads one page of a list: its items, the answer they stand in, and the
 // cursor of the next page. Pages with and without a count are the same to it.
-func (p *platform) list(ctx context.Context, path string, query url.Values, cursor string) ([]gjson.Result, vendorhttp.Answer, string, error) {
-	answer, err := p.get(ctx, path, query)
+func (p *platform) list(
+	ctx context.Context, path string, query url.Values, cursor string,
+) (results []gjson.Result, answer vendorhttp.Answer, next string, err error) {
+	answer, err = p.get(ctx, path, query)
 	if err != nil {
 		return nil, answer, "", err
 	}
 	v := gjson.ParseBytes(answer.Body)
-	results := v.Get("results")
-	if !results.Exists() || !results.IsArray() && results.Type != gjson.Null {
+	found := v.Get("results")
+	if !found.Exists() || !found.IsArray() && found.Type != gjson.Null {
 		return nil, answer, "", answer.Invalid("the backend's page has no list of results")
 	}
-	next, err := nextCursor(answer, v.Get("next"), cursor)
-	return items(results), answer, next, err
+	next, err = nextCursor(answer, v.Get("next"), cursor)
+	return items(found), answer, next, err
 }
 
 // nextCursor reads which page comes next. Of the URL in `next` only the paging

@@ -21,7 +21,14 @@ type completions struct {
 // Send asks for an answer and returns it. Without a remote conversation the vendor
 // begins one. An event stream that comes although none was asked for is read to
 // its end mark and returned as one reply.
+//
+// In a thread that a human has, the message is stored for that human instead, and
+// there are no replies: the documents do not say that a completion heeds the
+// switch of the automatic reply, and a bot must not talk over a human.
 func (c *completions) Send(ctx context.Context, turn adapters.Turn) (adapters.Reply, error) {
+	if turn.Thread.Mode == normalize.ModeHuman {
+		return c.store(ctx, "/messages/", turn)
+	}
 	body, err := encodeCompletion(turn, c.streamField)
 	if err != nil {
 		return adapters.Reply{}, err
@@ -84,17 +91,17 @@ func (p *platform) SendAsOperator(ctx context.Context, turn adapters.Turn) (adap
 func (p *platform) store(ctx context.Context, path string, turn adapters.Turn) (adapters.Reply, error) {
 	conversation := turn.Remote.ThreadID
 	if conversation == "" {
-		return adapters.Reply{}, normalize.Errorf(normalize.KindInvalidRequest, "the conversation does not exist yet at the backend: create the thread there first")
+		return adapters.Reply{}, normalize.Errorf(normalize.KindUnsupported,
+			"the backend stores messages only in a conversation that exists: it needs web_chat to create one")
 	}
-	body, err := encodeMessage(turn)
+	files, err := encodeAttachments(turn.Message.Attachments)
 	if err != nil {
 		return adapters.Reply{}, err
 	}
-	answer, err := p.client.Do(ctx, vendorhttp.Call{Method: http.MethodPost, Path: path, Body: body})
+	answer, err := p.write(ctx, http.MethodPost, path, messageRequest{
+		Conversation: conversation, Content: turn.Message.Text, Attachments: files,
+	})
 	if err != nil {
-		return adapters.Reply{}, err
-	}
-	if err := answer.Object(); err != nil {
 		return adapters.Reply{}, err
 	}
 	stored, err := decodeMessage(answer, gjson.ParseBytes(answer.Body), conversation)

@@ -14,31 +14,24 @@ import (
 
 // webChat creates conversations; only an account with a web chat has it.
 type webChat struct {
-	client *vendorhttp.Client
-	id     string
+	account *platform
+	id      string
 }
 
 // CreateThread creates an empty conversation in the web chat. The vendor takes
 // nothing else along: no title, no person.
 func (w *webChat) CreateThread(ctx context.Context, _ normalize.Thread) (adapters.RemoteThread, error) {
-	body, err := encode(struct {
+	answer, err := w.account.write(ctx, http.MethodPost, "/conversations/", struct {
 		WebChat string `json:"webChat"`
 	}{w.id})
 	if err != nil {
 		return adapters.RemoteThread{}, err
 	}
-	answer, err := w.client.Do(ctx, vendorhttp.Call{Method: http.MethodPost, Path: "/conversations/", Body: body})
-	if err != nil {
-		return adapters.RemoteThread{}, err
-	}
-	if err := answer.Object(); err != nil {
-		return adapters.RemoteThread{}, err
-	}
 	return decodeConversation(answer, gjson.ParseBytes(answer.Body), "")
 }
 
-// ReadThread reads a conversation. Its Messages hold the last message alone, which
-// is all that the vendor gives along.
+// ReadThread reads a conversation. Its Messages are left out: the vendor gives the
+// last one along, which is no transcript.
 func (p *platform) ReadThread(ctx context.Context, remote normalize.Remote) (adapters.RemoteThread, error) {
 	answer, err := p.get(ctx, "/conversations/"+url.PathEscape(remote.ThreadID)+"/", nil)
 	if err != nil {
@@ -74,18 +67,11 @@ func (p *platform) ListThreads(ctx context.Context, page adapters.Page) (adapter
 // shows the other state is KindInvalidReply, so that a switch without effect is
 // noticed.
 func (p *platform) SwitchMode(ctx context.Context, remote normalize.Remote, mode normalize.Mode) error {
-	body, err := encode(struct {
+	path := "/conversations/" + url.PathEscape(remote.ThreadID) + "/update-auto-reply/"
+	answer, err := p.write(ctx, http.MethodPatch, path, struct {
 		AutoReplyEnabled bool `json:"autoReplyEnabled"`
 	}{mode == normalize.ModeAI})
 	if err != nil {
-		return err
-	}
-	path := "/conversations/" + url.PathEscape(remote.ThreadID) + "/update-auto-reply/"
-	answer, err := p.client.Do(ctx, vendorhttp.Call{Method: http.MethodPatch, Path: path, Body: body})
-	if err != nil {
-		return err
-	}
-	if err := answer.Object(); err != nil {
 		return err
 	}
 	t, err := decodeConversation(answer, gjson.ParseBytes(answer.Body), remote.ThreadID)
@@ -129,6 +115,19 @@ func (p *platform) ReadMessage(ctx context.Context, remote normalize.Remote, rem
 		return normalize.Message{}, err
 	}
 	return decodeMessage(answer, gjson.ParseBytes(answer.Body), remote.ThreadID)
+}
+
+// write sends one object and reads one.
+func (p *platform) write(ctx context.Context, method, path string, v any) (vendorhttp.Answer, error) {
+	body, err := encode(v)
+	if err != nil {
+		return vendorhttp.Answer{}, err
+	}
+	answer, err := p.client.Do(ctx, vendorhttp.Call{Method: method, Path: path, Body: body})
+	if err != nil {
+		return answer, err
+	}
+	return answer, answer.Object()
 }
 
 // get reads one object.

@@ -49,7 +49,9 @@ func (p *platform) Upload(ctx context.Context, file adapters.File) (normalize.At
 		if err != nil {
 			return normalize.Attachment{}, err
 		}
-		answer, err := p.client.Do(ctx, vendorhttp.Call{Method: http.MethodPost, Path: "/attachments-upload/", Body: body, ContentType: contentType})
+		answer, err := p.client.Do(ctx, vendorhttp.Call{
+			Method: http.MethodPost, Path: "/attachments-upload/", Body: body, ContentType: contentType,
+		})
 		if err != nil {
 			return normalize.Attachment{}, err
 		}
@@ -61,7 +63,7 @@ func (p *platform) Upload(ctx context.Context, file adapters.File) (normalize.At
 }
 
 func (p *platform) uploadPresigned(ctx context.Context, file adapters.File, content []byte) (normalize.Attachment, error) {
-	answer, err := p.post(ctx, "/upload-presigned-url/", struct {
+	answer, err := p.write(ctx, http.MethodPost, "/upload-presigned-url/", struct {
 		Filename  string `json:"filename"`
 		ModelName string `json:"modelName"`
 		FieldName string `json:"fieldName"`
@@ -87,7 +89,7 @@ func (p *platform) uploadPresigned(ctx context.Context, file adapters.File, cont
 	if _, err := p.client.DoForeign(ctx, http.MethodPost, storage, contentType, body); err != nil {
 		return normalize.Attachment{}, err
 	}
-	answer, err = p.post(ctx, "/attachments/", struct {
+	answer, err = p.write(ctx, http.MethodPost, "/attachments/", struct {
 		File     string `json:"file"`
 		Filename string `json:"filename"`
 		Type     string `json:"type"`
@@ -96,19 +98,6 @@ func (p *platform) uploadPresigned(ctx context.Context, file adapters.File, cont
 		return normalize.Attachment{}, err
 	}
 	return decodeUpload(answer, file)
-}
-
-// post writes one object and reads one.
-func (p *platform) post(ctx context.Context, path string, v any) (vendorhttp.Answer, error) {
-	body, err := encode(v)
-	if err != nil {
-		return vendorhttp.Answer{}, err
-	}
-	answer, err := p.client.Do(ctx, vendorhttp.Call{Method: http.MethodPost, Path: path, Body: body})
-	if err != nil {
-		return answer, err
-	}
-	return answer, answer.Object()
 }
 
 // multipartBody writes the fields in their order and the file last: storages

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"chatmux/adapters"
+	"chatmux/adapters/conversations/conversationstwin"
 	"chatmux/normalize"
 )
 
@@ -126,4 +127,22 @@ func wantKind(t testing.TB, err error, kind normalize.Kind) *normalize.Error {
 		t.Fatalf("error is %v, want kind %s", err, kind)
 	}
 	return e
+}
+
+func newTwinServer(t testing.TB, twin http.Handler) (url string) {
+	t.Helper()
+	server := httptest.NewServer(twin)
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// openTwin opens an adapter for a twin that has its default account.
+func openTwin(t testing.TB, url string, change func(*Settings)) adapters.Adapter {
+	t.Helper()
+	return openAt(t, url+Spec.TwinPath, func(s *Settings) {
+		s.APIKey = normalize.NewSecret(conversationstwin.DefaultKey)
+		if change != nil {
+			change(s)
+		}
+	})
 }

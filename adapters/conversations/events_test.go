@@ -1,0 +1,140 @@
+package conversations
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"chatmux/internal/vendorhttp"
+	"chatmux/normalize"
+)
+
+func frame(content string, done bool) string {
+	return fmt.Sprintf("data: {\"conversationId\":%q,\"content\":%q,\"done\":%v}\n\n", conversationID, content, done)
+}
+
+func TestUnaskedStreamIsCollected(t *testing.T) {
+	for _, c := range []struct{ name, body, want string }{
+		{"as documented", frame("We open ", false) + frame("at nine.", false) + frame("", true), "We open at nine."},
+		{"text in the last frame", frame("We open ", false) + frame("at nine.", true), "We open at nine."},
+		{"nothing is read after the end mark", frame("a", true) + frame("b", true), "a"},
+		{"CRLF", strings.ReplaceAll(frame("a", false)+frame("b", true), "\n", "\r\n"), "ab"},
+		{"CR", strings.ReplaceAll(frame("a", false)+frame("b", true), "\n", "\r"), "ab"},
+		{"byte order mark", "\ufeff" + frame("a", true), "a"},
+		{"no space after the colon", strings.ReplaceAll(frame("a", true), "data: ", "data:"), "a"},
+		{"other fields and comments", ": hb\n\nevent: message\nid: 1\nretry: 5\n" + frame("a", false) + ": hb\n" + frame("b", true), "ab"},
+		{"one frame over several data lines", "data: {\"conversationId\":\"c\",\ndata: \"content\":\"a\",\ndata: \"done\":true}\n\n", "a"},
+		{"other spellings of the conversation", "data: {\"conversation_id\":\"c\",\"content\":\"a\"}\n\n" +
+			"data: {\"conversation\":\"c\",\"content\":\"b\",\"done\":\"true\"}\n\n", "ab"},
+		{"frames that are no JSON", "data: ping\n\ndata: [DONE]\n\ndata\n\ndata:\n\n" + frame("a", true), "a"},
+		{"frame without text", "data: {\"conversationId\":\"c\",\"content\":null}\n\n" +
+			"data: {\"conversationId\":\"c\"}\n\ndata: {\"content\":\"a\",\"done\":true}\n\n", "a"},
+		{"broken UTF-8", "data: {\"conversationId\":\"c\",\"content\":\"a\xff\",\"done\":true}\n\n", "a\ufffd"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			reply, err := send(t, openAt(t, newVendor(t, streamAnswer(c.body)).url, nil), turnOf("hi", ""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(reply.Messages) != 1 || reply.Messages[0].Text != c.want || reply.Messages[0].Status != normalize.StatusComplete {
+				t.Errorf("replies are %+v, want one that says %q", reply.Messages, c.want)
+			}
+			if reply.Remote.ThreadID == "" {
+				t.Error("the conversation is not known")
+			}
+		})
+	}
+}
+
+func TestAStreamIsTheSameInWhateverPiecesItComes(t *testing.T) {
+	body := "\ufeff: hb\r\n\r\n" + frame("Grüß ", false) + strings.ReplaceAll(frame("你好 🙂", false), "\n", "\r\n") + frame("!", true)
+	want, err := collect(strings.NewReader(body), vendorhttp.Answer{Status: 200}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := collect(iotest.OneByteReader(strings.NewReader(body)), vendorhttp.Answer{Status: 200}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("byte by byte it reads differently:\n%s", diff)
+	}
+}
+
+func TestACutStreamIsNeverComplete(t *testing.T) {
+	body := frame("We open ", false) + frame("at nine 🙂.", false) + frame("", true)
+	whole := len(body)
+	for n := range whole {
+		reply, err := collect(strings.NewReader(body[:n]), vendorhttp.Answer{Status: 200}, "")
+		if e := normalize.AsError(err); e == nil || e.Kind != normalize.KindTruncated {
+			t.Fatalf("cut at %d of %d: error is %v, want %s", n, whole, err, normalize.KindTruncated)
+		}
+		for _, m := range reply.Messages {
+			if m.Status != normalize.StatusIncomplete || m.Text == "" || reply.Remote.ThreadID != conversationID {
+				t.Fatalf("cut at %d of %d: kept %+v, want incomplete text of the conversation", n, whole, reply)
+			}
+		}
+	}
+	if _, err := collect(strings.NewReader(body), vendorhttp.Answer{Status: 200}, ""); err != nil {
+		t.Fatalf("uncut: %v", err)
+	}
+}
+
+func TestStreamFailures(t *testing.T) {
+	for _, c := range []struct {
+		name, body string
+		kind       normalize.Kind
+		kept       string
+	}{
+		{"no end mark", frame("half", false), normalize.KindTruncated, "half"},
+		{"[DONE] is not the end mark", frame("half", false) + "data: [DONE]\n\n", normalize.KindTruncated, "half"},
+		{"empty", "", normalize.KindTruncated, ""},
+		{"no frame that can be read", "data: hello\n\n", normalize.KindInvalidReply, ""},
+		{"broken frame", frame("half", false) + "data: {\"content\":\n\n" + frame("", true), normalize.KindInvalidReply, "half"},
+		{"text that is no text", frame("half", false) + "data: {\"content\":7}\n\n", normalize.KindInvalidReply, "half"},
+		{"no text at all", frame("", true), normalize.KindInvalidReply, ""},
+		{"no conversation", "data: {\"content\":\"a\",\"done\":true}\n\n", normalize.KindInvalidReply, "a"},
+		{"line too long", frame("half", false) + "data: " + strings.Repeat("x", maxLine) + "\n\n", normalize.KindTooLarge, "half"},
+		{"event too long", frame("half", false) +
+			strings.Repeat("data: "+strings.Repeat("x", maxLine-10)+"\n", 5) + "\n", normalize.KindTooLarge, "half"},
+		{"nested too deeply", "data: {\"a\":" + strings.Repeat("[", 200_000) + "\n\n", normalize.KindInvalidReply, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			reply, err := send(t, openAt(t, newVendor(t, streamAnswer(c.body)).url, nil), turnOf("hi", ""))
+			wantKind(t, err, c.kind)
+			kept := ""
+			for _, m := range reply.Messages {
+				kept += m.Text
+				if m.Status != normalize.StatusIncomplete {
+					t.Errorf("status is %s, want incomplete", m.Status)
+				}
+			}
+			if kept != c.kept {
+				t.Errorf("kept %q, want %q", kept, c.kept)
+			}
+		})
+	}
+}
+
+func TestAStreamOverFourMiBOfTextIsTooLarge(t *testing.T) {
+	piece := frame(strings.Repeat("x", 200<<10), false)
+	_, err := collect(strings.NewReader(strings.Repeat(piece, 21)), vendorhttp.Answer{Status: 200}, "")
+	wantKind(t, err, normalize.KindTooLarge)
+}
+
+func TestALineOfTheLimitIsTaken(t *testing.T) {
+	line := "data: " + strings.Repeat("x", maxLine-len("data: "))
+	e := newEventReader(strings.NewReader(line + "\n\n"))
+	data, err := e.next()
+	if err != nil || len(data) != maxLine-len("data: ") {
+		t.Fatalf("%d bytes (%v), want the whole line", len(data), err)
+	}
+	if _, err := e.next(); !errors.Is(err, io.EOF) {
+		t.Errorf("after the last event: %v, want EOF", err)
+	}
+}
