@@ -8,6 +8,7 @@
 package adaptertest
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -44,7 +45,7 @@ func Run(t *testing.T, v Vendor) {
 	for _, c := range casesOf(v) {
 		t.Run(c.name, func(t *testing.T) {
 			if err := runCase(v, c); err != nil {
-				t.Errorf("promise: %s\nbecause: %s\nbroken:  %v", c.promise, c.because, err)
+				t.Error(c.broken(err))
 			}
 		})
 	}
@@ -60,21 +61,29 @@ type promise struct {
 	test    func(*bench) error
 }
 
+// broken is what is printed where a promise is.
+func (p promise) broken(err error) string {
+	return fmt.Sprintf("promise: %s\nbecause: %s\nbroken:  %v", p.promise, p.because, err)
+}
+
 // casesOf selects the cases that apply: those that need no vendor, the others
 // where there is one, and those of the talents that the adapter has.
 func casesOf(v Vendor) []promise {
 	if v.AuthHeader == "" {
 		v.AuthHeader = "Authorization"
 	}
-	all := slices.Concat(specCases, sendCases, faultCases, secretCases, resourceCases, talentCases)
 	probe, err := v.Spec.Open(v.Settings(), roomy)
 	if err != nil {
 		probe = nil // the first case reports it
 	}
 	defer closeAdapter(probe)
-	return slices.DeleteFunc(all, func(c promise) bool {
+	return slices.DeleteFunc(everyCase(), func(c promise) bool {
 		return v.Spec.Twin == nil && !c.offline || c.talent != nil && (probe == nil || !c.talent(probe))
 	})
+}
+
+func everyCase() []promise {
+	return slices.Concat(specCases, sendCases, faultCases, secretCases, resourceCases, talentCases)
 }
 
 // runCase runs one case on a twin and an adapter of its own.

@@ -1,0 +1,311 @@
+package adaptertest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"chatmux/adapters"
+	"chatmux/internal/sandbox/bot"
+	"chatmux/internal/vendorhttp"
+	"chatmux/normalize"
+)
+
+const plantedKey = "planted-key-of-the-model-vendor"
+
+// modelVendor is an adapter that keeps every promise, unless a test changes it.
+func modelVendor(change func(*model)) Vendor {
+	return Vendor{
+		Key: plantedKey,
+		Spec: adapters.Spec{
+			Name:     "model",
+			Summary:  "a vendor that there is not",
+			Settings: func() adapters.Settings { return new(modelSettings) },
+			Open: func(s adapters.Settings, env adapters.Env) (adapters.Adapter, error) {
+				settings := *s.(*modelSettings)
+				m := &model{settings: settings, env: env}
+				m.text, m.remote = func(s string) string { return s }, func(r normalize.Remote) normalize.Remote { return r }
+				m.outcome = func(r adapters.Reply, err error) (adapters.Reply, error) { return r, err }
+				if change != nil {
+					change(m)
+				}
+				var err error
+				m.client, err = vendorhttp.New(vendorhttp.Options{
+					BaseURL: settings.BaseURL, Auth: "Authorization", Scheme: "Bearer ", Key: settings.APIKey, Env: m.env,
+				})
+				return m, err
+			},
+			Twin:     func(s adapters.Settings) http.Handler { return newModelTwin(s.(*modelSettings).APIKey) },
+			TwinPath: "/api",
+		},
+		Settings: func() adapters.Settings { return &modelSettings{APIKey: normalize.NewSecret(plantedKey)} },
+	}
+}
+
+type modelSettings struct {
+	BaseURL adapters.BaseURL `yaml:"base_url" doc:"where it lives"`
+	APIKey  normalize.Secret `yaml:"api_key" doc:"the key"`
+}
+
+func (s *modelSettings) Endpoint() *adapters.BaseURL { return &s.BaseURL }
+
+func (s *modelSettings) Check(report func(field, problem string)) {
+	if s.BaseURL == "" {
+		report("base_url", "is missing")
+	}
+	if s.APIKey.IsZero() {
+		report("api_key", "is missing")
+	}
+}
+
+// model is the adapter. Its function fields are where tests break it.
+type model struct {
+	settings modelSettings
+	env      adapters.Env
+	client   *vendorhttp.Client
+
+	context func(context.Context) context.Context
+	text    func(string) string                                      // on the way to the vendor
+	remote  func(normalize.Remote) normalize.Remote                  // before it is used
+	request func(context.Context, []byte) (vendorhttp.Answer, error) // in place of the client
+	decode  func(vendorhttp.Answer) (modelAnswer, error)
+	outcome func(adapters.Reply, error) (adapters.Reply, error) // what Send returns
+	before  func(ctx context.Context, m *model)                 // before the request
+	list    func(adapters.MessagePage) adapters.MessagePage
+	deletes func() bool // false: it only says so
+	mode    func(normalize.Mode) normalize.Mode
+
+	plainKey string // set by the test that prints it
+}
+
+type modelAnswer struct {
+	Thread *string `json:"thread"`
+	Reply  *string `json:"reply"`
+	Silent bool    `json:"silent"`
+}
+
+func (m *model) Close() error { return m.client.Close() }
+
+func (m *model) Send(ctx context.Context, turn adapters.Turn) (adapters.Reply, error) {
+	if m.context != nil {
+		ctx = m.context(ctx)
+	}
+	if m.before != nil {
+		m.before(ctx, m)
+	}
+	remote := m.remote(turn.Remote)
+	body := encode(map[string]string{"thread": remote.ThreadID, "text": m.text(turn.Message.Text)})
+	answer, err := m.ask(ctx, body)
+	if err != nil {
+		return m.outcome(adapters.Reply{}, err)
+	}
+	read := m.decode
+	if read == nil {
+		read = decodeModel
+	}
+	said, err := read(answer)
+	if err != nil {
+		return m.outcome(adapters.Reply{}, err)
+	}
+	reply := adapters.Reply{Remote: normalize.Remote{ThreadID: *said.Thread}}
+	if !said.Silent {
+		reply.Messages = []normalize.Message{{Role: normalize.RoleAssistant, Type: normalize.TypeText, Text: *said.Reply, Status: normalize.StatusComplete}}
+	}
+	return m.outcome(reply, nil)
+}
+
+func (m *model) ask(ctx context.Context, body []byte) (vendorhttp.Answer, error) {
+	if m.request != nil {
+		return m.request(ctx, body)
+	}
+	return m.client.Do(ctx, vendorhttp.Call{Method: http.MethodPost, Path: "/messages", Body: body})
+}
+
+func decodeModel(answer vendorhttp.Answer) (modelAnswer, error) {
+	var said modelAnswer
+	if err := answer.Object(); err != nil {
+		return said, err
+	}
+	if err := json.Unmarshal(answer.Body, &said); err != nil || said.Thread == nil || said.Reply == nil && !said.Silent {
+		return said, answer.Invalid("no thread or no reply")
+	}
+	return said, nil
+}
+
+func encode(v any) []byte {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(v)
+	return b.Bytes()
+}
+
+func (m *model) ListMessages(ctx context.Context, remote normalize.Remote, page adapters.Page) (adapters.MessagePage, error) {
+	path := "/threads/" + remote.ThreadID + "/from/" + strconv.Itoa(len(page.Cursor)) + "/limit/" + strconv.Itoa(page.Limit)
+	answer, err := m.client.Do(ctx, vendorhttp.Call{Method: http.MethodGet, Path: path})
+	if err != nil {
+		return adapters.MessagePage{}, err
+	}
+	var out adapters.MessagePage
+	var list struct {
+		Messages *[]struct{ Role, Text string }
+		Next     int
+	}
+	if err := answer.Object(); err != nil {
+		return out, err
+	}
+	if err := json.Unmarshal(answer.Body, &list); err != nil || list.Messages == nil {
+		return out, answer.Invalid("no messages")
+	}
+	for _, line := range *list.Messages {
+		out.Messages = append(out.Messages, normalize.Message{Role: normalize.Role(line.Role), Text: line.Text})
+	}
+	out.NextCursor = strings.Repeat("x", list.Next)
+	if m.list != nil {
+		out = m.list(out)
+	}
+	return out, nil
+}
+
+func (m *model) DeleteThread(ctx context.Context, remote normalize.Remote) error {
+	if m.deletes != nil && !m.deletes() {
+		return nil
+	}
+	answer, err := m.client.Do(ctx, vendorhttp.Call{Method: http.MethodDelete, Path: "/threads/" + remote.ThreadID})
+	if err != nil {
+		return err
+	}
+	return answer.Object()
+}
+
+func (m *model) ReadThread(ctx context.Context, remote normalize.Remote) (adapters.RemoteThread, error) {
+	answer, err := m.client.Do(ctx, vendorhttp.Call{Method: http.MethodGet, Path: "/threads/" + remote.ThreadID})
+	if err != nil {
+		return adapters.RemoteThread{}, err
+	}
+	var thread struct{ Thread, Mode string }
+	if err := answer.Object(); err != nil {
+		return adapters.RemoteThread{}, err
+	}
+	if err := json.Unmarshal(answer.Body, &thread); err != nil || thread.Thread == "" {
+		return adapters.RemoteThread{}, answer.Invalid("no thread")
+	}
+	return adapters.RemoteThread{
+		Remote: normalize.Remote{ThreadID: thread.Thread}, Update: normalize.ThreadUpdate{Mode: normalize.Mode(thread.Mode)},
+	}, nil
+}
+
+func (m *model) SwitchMode(ctx context.Context, remote normalize.Remote, mode normalize.Mode) error {
+	if m.mode != nil {
+		mode = m.mode(mode)
+	}
+	answer, err := m.client.Do(ctx, vendorhttp.Call{Method: http.MethodPost, Path: "/threads/" + remote.ThreadID + "/mode/" + string(mode)})
+	if err != nil {
+		return err
+	}
+	return answer.Object()
+}
+
+// modelTwin is the vendor.
+type modelTwin struct {
+	key     normalize.Secret
+	mu      sync.Mutex
+	threads map[string]*modelThread
+	routes  http.ServeMux
+}
+
+type modelThread struct {
+	lines []map[string]string
+	texts []string
+	mode  string
+}
+
+func newModelTwin(key normalize.Secret) *modelTwin {
+	t := &modelTwin{key: key, threads: map[string]*modelThread{}}
+	t.routes.HandleFunc("POST /api/messages", t.send)
+	t.routes.HandleFunc("GET /api/threads/{id}/from/{from}/limit/{limit}", t.list)
+	t.routes.HandleFunc("GET /api/threads/{id}", t.one(func(th *modelThread) any { return map[string]string{"mode": th.mode} }))
+	t.routes.HandleFunc("POST /api/threads/{id}/mode/human", t.one(func(th *modelThread) any { th.mode = "human"; return nil }))
+	t.routes.HandleFunc("POST /api/threads/{id}/mode/ai", t.one(func(th *modelThread) any { th.mode = "ai"; return nil }))
+	t.routes.HandleFunc("DELETE /api/threads/{id}", func(w http.ResponseWriter, r *http.Request) {
+		t.one(func(*modelThread) any { delete(t.threads, r.PathValue("id")); return nil })(w, r)
+	})
+	return t
+}
+
+func (t *modelTwin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !t.key.IsZero() && r.Header.Get("Authorization") != "Bearer "+t.key.Reveal() {
+		http.Error(w, "key", http.StatusUnauthorized)
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.routes.ServeHTTP(w, r)
+}
+
+// one answers about one thread, with its id added.
+func (t *modelTwin) one(f func(*modelThread) any) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		id := r.PathValue("id")
+		thread := t.threads[id]
+		if thread == nil {
+			http.Error(w, "no such thread", http.StatusNotFound)
+			return
+		}
+		answer := map[string]any{"thread": id}
+		if more, ok := f(thread).(map[string]string); ok {
+			answer["mode"] = more["mode"]
+		}
+		_, _ = w.Write(encode(answer))
+	}
+}
+
+func (t *modelTwin) send(w http.ResponseWriter, r *http.Request) {
+	var said struct{ Thread, Text string }
+	body, _ := io.ReadAll(r.Body)
+	if err := json.Unmarshal(body, &said); err != nil {
+		http.Error(w, "JSON", http.StatusBadRequest)
+		return
+	}
+	if said.Thread == "" {
+		said.Thread = fmt.Sprint("t-", len(t.threads)+1)
+		t.threads[said.Thread] = &modelThread{mode: "ai"}
+	}
+	thread := t.threads[said.Thread]
+	if thread == nil {
+		http.Error(w, "no such thread", http.StatusNotFound)
+		return
+	}
+	thread.texts = append(thread.texts, said.Text)
+	thread.lines = append(thread.lines, map[string]string{"role": "user", "text": said.Text})
+	if thread.mode == "human" {
+		_, _ = w.Write(encode(map[string]any{"thread": said.Thread, "silent": true}))
+		return
+	}
+	reply := bot.Answer(len(thread.texts), thread.texts[0], said.Text)
+	thread.lines = append(thread.lines, map[string]string{"role": "assistant", "text": reply})
+	_, _ = w.Write(encode(map[string]any{"thread": said.Thread, "reply": reply}))
+}
+
+func (t *modelTwin) list(w http.ResponseWriter, r *http.Request) {
+	thread := t.threads[r.PathValue("id")]
+	if thread == nil {
+		http.Error(w, "no such thread", http.StatusNotFound)
+		return
+	}
+	from, _ := strconv.Atoi(r.PathValue("from"))
+	limit, _ := strconv.Atoi(r.PathValue("limit"))
+	lines := slices.Clone(thread.lines[min(from, len(thread.lines)):])
+	answer := map[string]any{"messages": lines}
+	if limit > 0 && limit < len(lines) {
+		answer["messages"], answer["next"] = lines[:limit], from+limit
+	}
+	_, _ = w.Write(encode(answer))
+}
