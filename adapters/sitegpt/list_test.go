@@ -100,7 +100,8 @@ func TestListsOfV2FollowTheCursorWhileThereIsAPage(t *testing.T) {
 
 func TestCursorThatLeadsBackEndsTheList(t *testing.T) {
 	vendor := &stub{answer: `{"ok":true,"data":{"messages":[],"pagination":{"hasNextPage":true,"nextCursor":"c"}}}`}
-	page, err := vendor.open(t, versionV2).(adapters.MessageLister).ListMessages(t.Context(), normalize.Remote{ThreadID: "t"}, adapters.Page{Cursor: "c"})
+	lister := vendor.open(t, versionV2).(adapters.MessageLister)
+	page, err := lister.ListMessages(t.Context(), normalize.Remote{ThreadID: "t"}, adapters.Page{Cursor: "c"})
 	if err != nil || page.NextCursor != "" {
 		t.Errorf("got %q, %v", page.NextCursor, err)
 	}

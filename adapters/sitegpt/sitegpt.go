@@ -59,10 +59,10 @@ type Settings struct {
 
 // Check reports what is missing or wrong.
 func (s *Settings) Check(report func(field, problem string)) {
-	switch {
-	case s.BaseURL == "":
+	switch at := string(s.BaseURL); {
+	case at == "":
 		report("base_url", "is missing: write https://sitegpt.ai, or sandbox")
-	case strings.HasSuffix(string(s.BaseURL), "/api"), strings.Contains(string(s.BaseURL)+"/", "/api/v"):
+	case strings.HasSuffix(at, "/api"), strings.HasSuffix(at, "/api/v0"), strings.HasSuffix(at, "/api/v2"):
 		report("base_url", "is the origin alone, as https://sitegpt.ai: the path /api and the version are added to it")
 	}
 	if s.Version != versionV0 && s.Version != versionV2 {
@@ -195,7 +195,7 @@ func kindOf(code string) normalize.Kind {
 
 // explain reads the body of an answer that is not 2xx.
 func explain(status int, body []byte) vendorhttp.Fault {
-	if !gjson.ValidBytes(body) {
+	if !json.Valid(body) {
 		return vendorhttp.Fault{}
 	}
 	code, message := readError(gjson.ParseBytes(body))

@@ -207,7 +207,7 @@ func TestIDsAreReadWhereverTheVendorWritesThem(t *testing.T) {
 		{`{"message":{"id":"1","threadId":"x y/z",` + answer + `}`, "x y/z", "1:q", "1:a"},
 		{`{"message":{"messageId":"2","id":"1","threadId":"t",` + answer + `}`, "t", "2:q", "2:a"},
 		{`{"message":{"id":"1","messageId":"2","threadId":"t",` + answer + `}`, "t", "2:q", "2:a"},
-		{`{"message":{"id":376290410396385873,"threadId":365062873485935184,` + answer + `}`, "365062873485935184", "376290410396385873:q", "376290410396385873:a"},
+		{`{"message":{"id":9007199254740993,"threadId":9007199254740995,` + answer + `}`, "9007199254740995", "9007199254740993:q", "9007199254740993:a"},
 		{`{"threadId":"outer","message":{"id":"1",` + answer + `}`, "outer", "1:q", "1:a"},
 		{`{"conversation":{"threadId":"c"},"message":{"id":"1",` + answer + `}`, "c", "1:q", "1:a"},
 		{`{"conversation":{"threadId":"c"},"threadId":"outer","message":{"id":"1","threadId":"t",` + answer + `}`, "t", "1:q", "1:a"},
@@ -247,7 +247,10 @@ func TestNewConversationWithoutANameIsInvalid(t *testing.T) {
 
 // Sheet, ambiguities 4, 7 and 10; U15 and U19.
 func TestWhatBecomesOfASendWithoutAnAnswer(t *testing.T) {
-	const none = -1
+	const (
+		none   = -1
+		system = `"messageType":"SYSTEM_MESSAGE","systemMessageType":`
+	)
 	for _, test := range []struct {
 		name, message string
 		mode          normalize.Mode
@@ -277,12 +280,15 @@ func TestWhatBecomesOfASendWithoutAnAnswer(t *testing.T) {
 		{"human has the thread, number", `"messageType":"NORMAL_MESSAGE","answer":7`, normalize.ModeHuman, normalize.KindInvalidReply, ""},
 		{"waits for a human, null", `"messageType":"USER_MESSAGE","answer":null`, normalize.ModeAI, none, ""},
 		{"waits for a human, number", `"messageType":"USER_MESSAGE","answer":7`, normalize.ModeAI, normalize.KindInvalidReply, ""},
-		{"quota", `"messageType":"SYSTEM_MESSAGE","systemMessageType":"EXCEEDED_USAGE_LIMITS","answer":null`, normalize.ModeAI, normalize.KindQuota, ""},
-		{"quota while a human has it", `"messageType":"SYSTEM_MESSAGE","systemMessageType":"EXCEEDED_USAGE_LIMITS"`, normalize.ModeHuman, normalize.KindQuota, ""},
-		{"quota, but an answer", `"messageType":"SYSTEM_MESSAGE","systemMessageType":"EXCEEDED_USAGE_LIMITS","answer":{"text":"Full"}`, normalize.ModeAI, none, normalize.RoleSystem},
-		{"upstream", `"messageType":"SYSTEM_MESSAGE","systemMessageType":"PROBLEMS_WITH_UPSTREAM_PROVIDER","answer":{"text":""}`, normalize.ModeAI, normalize.KindVendorFault, ""},
-		{"other notice", `"messageType":"SYSTEM_MESSAGE","systemMessageType":"CONVERSATION_ESCALATED","answer":null`, normalize.ModeAI, none, ""},
-		{"notice that only a system message has", `"messageType":"NORMAL_MESSAGE","systemMessageType":"EXCEEDED_USAGE_LIMITS","answer":null`, normalize.ModeAI, normalize.KindInvalidReply, ""},
+		{"quota", system + `"EXCEEDED_USAGE_LIMITS","answer":null`, normalize.ModeAI, normalize.KindQuota, ""},
+		{"quota while a human has it", system + `"EXCEEDED_USAGE_LIMITS"`, normalize.ModeHuman, normalize.KindQuota, ""},
+		{"quota, but an answer", system + `"EXCEEDED_USAGE_LIMITS","answer":{"text":"Full"}`, normalize.ModeAI, none, normalize.RoleSystem},
+		{"upstream", system + `"PROBLEMS_WITH_UPSTREAM_PROVIDER","answer":{"text":""}`, normalize.ModeAI, normalize.KindVendorFault, ""},
+		{"other notice", system + `"CONVERSATION_ESCALATED","answer":null`, normalize.ModeAI, none, ""},
+		{
+			"notice of no system message", `"messageType":"NORMAL_MESSAGE","systemMessageType":"EXCEEDED_USAGE_LIMITS","answer":null`,
+			normalize.ModeAI, normalize.KindInvalidReply, "",
+		},
 	} {
 		for version, flag := range map[string]string{versionV0: "success", versionV2: "ok"} {
 			turn := toThread("t-1")
@@ -314,7 +320,8 @@ func TestWhatBecomesOfASendWithoutAnAnswer(t *testing.T) {
 
 // Where the answer itself says that a human has the conversation, it is believed.
 func TestModeInTheAnswerCountsMoreThanOurs(t *testing.T) {
-	const body = `{"ok":true,"data":{"conversation":{"threadId":"t-1","mode":"%s"},"message":{"messageId":"1","messageType":"NORMAL_MESSAGE","answer":null}}}`
+	const body = `{"ok":true,"data":{"conversation":{"threadId":"t-1","mode":"%s"},
+		"message":{"messageId":"1","messageType":"NORMAL_MESSAGE","answer":null}}}`
 	turn := toThread("t-1")
 	turn.Thread.Mode = normalize.ModeAI
 	if reply, err := decode(t, versionV2, fmt.Sprintf(body, "AGENT"), turn); err != nil || reply.Thread.Mode != normalize.ModeHuman {
@@ -344,7 +351,8 @@ func TestEscalationInAReplyIsTold(t *testing.T) {
 // Sheet, ambiguity 4: a pair is split by position, never by its times.
 func TestQuestionComesBeforeItsAnswerWhateverTheirTimes(t *testing.T) {
 	vendor := &stub{answer: `{"success":true,"data":{"thread":{"threadId":"t-1","messages":[
-		{"messageId":"1","messageType":"NORMAL_MESSAGE","question":{"text":"q1","timestamp":"2026-03-04T10:00:09Z"},"answer":{"text":"a1","timestamp":"2026-03-04T10:00:01Z"}},
+		{"messageId":"1","messageType":"NORMAL_MESSAGE","question":{"text":"q1","timestamp":"2026-03-04T10:00:09Z"},
+			"answer":{"text":"a1","timestamp":"2026-03-04T10:00:01Z"}},
 		{"messageId":"2","messageType":"USER_MESSAGE","question":{"text":"q2","timestamp":"2026-03-04T09:00:00Z"},"answer":null},
 		{"messageId":"3","messageType":"AGENT_MESSAGE","answer":{"text":"a3"},"question":{"text":""}},
 		{"messageId":"4","messageType":"NORMAL_MESSAGE","question":null,"answer":7},
@@ -358,7 +366,9 @@ func TestQuestionComesBeforeItsAnswerWhateverTheirTimes(t *testing.T) {
 	for _, m := range page.Messages {
 		got = append(got, fmt.Sprintf("%s %s %s %s", m.RemoteID, m.Role, m.Text, m.Notice))
 	}
-	want := []string{"1:q user q1 ", "1:a assistant a1 ", "2:q user q2 ", "3:a operator a3 ", "5:q user rosa@example.test ", "5:a system  provided_email"}
+	want := []string{
+		"1:q user q1 ", "1:a assistant a1 ", "2:q user q2 ", "3:a operator a3 ", "5:q user rosa@example.test ", "5:a system  provided_email",
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -454,7 +464,8 @@ func TestUnsetFieldsAreNotWritten(t *testing.T) {
 			return err
 		}, `POST /threads {"threadId":"019ab24f-b3e4-71ab-bb4c-75605c6642e1"}`},
 		{"create for a human", versionV0, func(a adapters.Adapter) error {
-			_, err := a.(adapters.ThreadCreator).CreateThread(t.Context(), normalize.Thread{ID: "own", Mode: normalize.ModeHuman, User: normalize.User{Name: "Rosa"}})
+			thread := normalize.Thread{ID: "own", Mode: normalize.ModeHuman, User: normalize.User{Name: "Rosa"}}
+			_, err := a.(adapters.ThreadCreator).CreateThread(t.Context(), thread)
 			return err
 		}, `POST /threads {"threadId":"own","mode":"AGENT"}`},
 		{"mode", versionV0, switchTo(remote, normalize.ModeHuman), `PATCH /threads/t-1 {"mode":"AGENT"}`},
@@ -465,7 +476,8 @@ func TestUnsetFieldsAreNotWritten(t *testing.T) {
 			return a.(adapters.WebhookRegistrar).RegisterWebhook(t.Context(), remote, "https://hooks.example.test/sg?a=1&b=2", normalize.NewSecret("tok-1"))
 		}, `PATCH /threads/t-1 {"webhookUrl":"https://hooks.example.test/sg?a=1&b=2","webhookToken":"tok-1"}`},
 		{"user", versionV0, func(a adapters.Adapter) error {
-			return a.(adapters.UserUpdater).UpdateUser(t.Context(), remote, normalize.User{ID: "u", Email: "rosa@example.test", Name: "Rosa", Phone: "+15550101"})
+			user := normalize.User{ID: "u", Email: "rosa@example.test", Name: "Rosa", Phone: "+15550101"}
+			return a.(adapters.UserUpdater).UpdateUser(t.Context(), remote, user)
 		}, `PATCH /threads/t-1 {"chatUser":{"email":"rosa@example.test","name":"Rosa","phoneNumber":"+15550101"}}`},
 		{"user, name alone", versionV0, func(a adapters.Adapter) error {
 			return a.(adapters.UserUpdater).UpdateUser(t.Context(), remote, normalize.User{Name: "Rosa"})
@@ -515,7 +527,8 @@ func switchTo(remote normalize.Remote, mode normalize.Mode) func(adapters.Adapte
 // v0 answers an update with data null.
 func TestUpdateNeedsNoDataButTheFlag(t *testing.T) {
 	remote := normalize.Remote{ThreadID: "t-1"}
-	err := switchTo(remote, normalize.ModeAI)((&stub{answer: `{"success":true,"message":"Updated the chatbot thread successfully","data":null}`}).open(t, versionV0))
+	vendor := &stub{answer: `{"success":true,"message":"Updated the chatbot thread successfully","data":null}`}
+	err := switchTo(remote, normalize.ModeAI)(vendor.open(t, versionV0))
 	if err != nil {
 		t.Error(err)
 	}
@@ -525,7 +538,8 @@ func TestUpdateNeedsNoDataButTheFlag(t *testing.T) {
 
 func TestNothingKnownOfAPersonIsNoCall(t *testing.T) {
 	vendor := &stub{}
-	err := vendor.open(t, versionV0).(adapters.UserUpdater).UpdateUser(t.Context(), normalize.Remote{ThreadID: "t-1"}, normalize.User{ID: "u", Info: "i"})
+	user := normalize.User{ID: "u", Info: "i"}
+	err := vendor.open(t, versionV0).(adapters.UserUpdater).UpdateUser(t.Context(), normalize.Remote{ThreadID: "t-1"}, user)
 	if err != nil || len(vendor.requests) != 0 {
 		t.Errorf("got %d calls, %v", len(vendor.requests), err)
 	}

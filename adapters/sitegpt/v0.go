@@ -105,10 +105,7 @@ func (v *v0) CreateThread(ctx context.Context, thread normalize.Thread) (adapter
 
 // lookAfter reads the thread of a create that may have succeeded all the same.
 func (v *v0) lookAfter(ctx context.Context, failure error, id string) (adapters.RemoteThread, bool) {
-	switch kind := normalize.AsError(failure).Kind; {
-	case id == "" || ctx.Err() != nil:
-		return adapters.RemoteThread{}, false
-	case kind != normalize.KindDisconnected && kind != normalize.KindTimeout:
+	if kind := normalize.AsError(failure).Kind; kind != normalize.KindDisconnected && kind != normalize.KindTimeout {
 		return adapters.RemoteThread{}, false
 	}
 	found, err := v.ReadThread(ctx, normalize.Remote{ThreadID: id})

@@ -105,7 +105,10 @@ func (v *v2) SwitchMode(ctx context.Context, remote normalize.Remote, mode norma
 	return err
 }
 
-func (v *v2) conversation(ctx context.Context, method string, remote normalize.Remote, below string, query url.Values, body any) (envelope, error) {
+// conversation calls what lies below a conversation.
+func (v *v2) conversation(
+	ctx context.Context, method string, remote normalize.Remote, below string, query url.Values, body any,
+) (envelope, error) {
 	id, err := segment(remote.ThreadID)
 	if err != nil {
 		return envelope{}, err

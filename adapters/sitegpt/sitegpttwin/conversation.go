@@ -32,7 +32,10 @@ const (
 var (
 	quickPrompts = []prompt{
 		{ID: "17e23880-386e-492f-960c-4394baec2977", Title: "Prices", Description: "What does shipping cost?"},
-		{ID: "ab0ba301-90c9-4ef2-8ca8-fa579a104386", Title: "Returns", Description: "How do I send something back?", Link: "https://docs.example.com/returns"},
+		{
+			ID: "ab0ba301-90c9-4ef2-8ca8-fa579a104386", Title: "Returns", Description: "How do I send something back?",
+			Link: "https://docs.example.com/returns",
+		},
 	}
 	smartPrompts = []string{"How long does it take?", "Do you ship abroad?", "Can I talk to a person?"}
 )

@@ -103,7 +103,8 @@ func TestExamplesOfTheDocumentsAreAnsweredInTheirShape(t *testing.T) {
 		`"messageType":"","pageUrl":null,"question":{"text":"","timestamp":""},"reaction":"","sources":[""],"systemMessageType":null,"updatedAt":""}`
 	wantShape(t, "v2 send", sent, `{"data":{"conversation":{"chatUser":null,"chatUserId":null,"chatbotId":"","endedAt":null,"escalated":false,`+
 		`"important":false,"lastMessage":`+message+`,"lead":null,"mode":"","pageUrl":null,"resolved":false,"sessionId":null,"startedAt":"",`+
-		`"tagIds":[],"threadId":"","title":null,"totalMessages":0,"unreadMessages":0,"updatedAt":""},"message":`+message+`},"meta":{"requestId":""},"ok":true}`)
+		`"tagIds":[],"threadId":"","title":null,"totalMessages":0,"unreadMessages":0,"updatedAt":""},`+
+		`"message":`+message+`},"meta":{"requestId":""},"ok":true}`)
 	if at := sent.Get("data.message.createdAt").Str; !regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$`).MatchString(at) {
 		t.Errorf("v2 time: %s", at)
 	}
@@ -172,7 +173,8 @@ func TestHumanModeStoresTheQuestionAndAnswersNull(t *testing.T) {
 			t.Errorf("%s: got %s", path, message)
 		}
 	}
-	operator := c.do("POST", apiV0+"/message", `{"message":"Ana here","from":"AGENT","threadId":"xyz","agentName":"Ana","iconUrl":"https://x.example/a.png"}`, 200)
+	operator := c.do("POST", apiV0+"/message",
+		`{"message":"Ana here","from":"AGENT","threadId":"xyz","agentName":"Ana","iconUrl":"https://x.example/a.png"}`, 200)
 	if m := operator.Get("data.message"); m.Get("messageType").Str != "AGENT_MESSAGE" || m.Get("question").Raw != "null" ||
 		m.Get("answer.text").Str != "Ana here" || m.Get("agentName").Str != "Ana" || m.Get("iconUrl").Str != "https://x.example/a.png" {
 		t.Errorf("operator: got %s", m)

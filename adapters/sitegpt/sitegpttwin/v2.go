@@ -136,8 +136,6 @@ func (t *Twin) listV2(r *request) (success, *refusal) {
 	return success{data: map[string]any{"conversations": list, "filters": filters, "pagination": next}}, nil
 }
 
-func (th *thread) mentionsOrEmpty(text string) bool { return text == "" || th.mentions(text) }
-
 type paginationV2 struct {
 	Limit       int     `json:"limit"`
 	HasNextPage bool    `json:"hasNextPage"`
