@@ -40,6 +40,16 @@ func TestSplitNeverChangesBetweenReleases(t *testing.T) {
 	}
 }
 
+// The numbers behind the draws, computed by another program.
+func TestHashNeverChangesBetweenReleases(t *testing.T) {
+	seed := hash(hash(offset, "split"), "docs-bot")
+	for key, want := range map[string]float64{"": 3308683187594180, "thr_0": 4063171285836908, "早安": 661656858662101} {
+		if got := unit(seed, key) * (1 << 53); got != want {
+			t.Errorf("%q gives %.0f, want %.0f", key, got, want)
+		}
+	}
+}
+
 func TestSplitIsStickyByPersonAndElseByThread(t *testing.T) {
 	tab := table(t, Route{Name: "split", To: []Target{{"a", 1}, {"b", 1}}})
 	first := func(f Facts) string {

@@ -451,6 +451,17 @@ func TestBodyIsTakenUpToTheLimit(t *testing.T) { // U22
 	}
 }
 
+// What says that it is too large is refused before it is read.
+func TestTooLargeByItsOwnWordIsNotAwaited(t *testing.T) {
+	base := raw(t, func(conn net.Conn) {
+		answering("HTTP/1.1 200 OK\r\nContent-Length: 52428800\r\n\r\n{")(conn)
+		silence(conn)
+	})
+	if e := fails(t, client(t, base, nil), send); e.Kind != normalize.KindTooLarge {
+		t.Errorf("%v: %v", e.Kind, e)
+	}
+}
+
 // A gzip bomb of 1 GiB costs about what fits the limit, not what it unpacks to.
 func TestGzipBombCostsNoMoreThanTheLimit(t *testing.T) {
 	bomb := bytes.Repeat(zipped(strings.Repeat(" ", 1<<20)), 1<<10)
@@ -547,7 +558,16 @@ func TestSilenceInTheBodyIsATimeout(t *testing.T) {
 
 // Only a vendor that says nothing is idle: a reader that takes its time is not.
 func TestTimeBetweenReadsIsNotTheVendors(t *testing.T) {
-	s := server(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "0123456789") })
+	read := make(chan struct{})
+	s := server(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "0")
+		w.(http.Flusher).Flush()
+		select {
+		case <-read:
+		case <-r.Context().Done():
+		}
+		_, _ = io.WriteString(w, "123456789")
+	})
 	stream, err := client(t, s.URL, func(o *vendorhttp.Options) { o.Env.Idle = 50 * time.Millisecond }).Open(t.Context(), send)
 	if err != nil {
 		t.Fatal(err)
@@ -558,6 +578,7 @@ func TestTimeBetweenReadsIsNotTheVendors(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-time.After(200 * time.Millisecond) // the thing under test: four times the idle limit passes here
+	close(read)
 	rest, err := io.ReadAll(stream)
 	if err != nil || string(rest) != "123456789" {
 		t.Errorf("rest %q, error %v", rest, err)
