@@ -281,6 +281,7 @@ func suitesStayOut(t *tree) (found []finding) {
 var homes = map[string][]string{
 	"database/sql": {"internal/store"},
 
+	"github.com/fsnotify/fsnotify":        {"internal/app"},
 	"github.com/gorilla/mux":              {"internal/httpapi"},
 	"github.com/google/uuid":              {"internal/engine", "internal/httpapi", "internal/store", "adapters/*/*"},
 	"github.com/mattn/go-isatty":          {"cmd"},
