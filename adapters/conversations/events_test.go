@@ -29,6 +29,7 @@ func TestUnaskedStreamIsCollected(t *testing.T) {
 		{"no space after the colon", strings.ReplaceAll(frame("a", true), "data: ", "data:"), "a"},
 		{"other fields and comments", ": hb\n\nevent: message\nid: 1\nretry: 5\n" + frame("a", false) + ": hb\n" + frame("b", true), "ab"},
 		{"one frame over several data lines", "data: {\"conversationId\":\"c\",\ndata: \"content\":\"a\",\ndata: \"done\":true}\n\n", "a"},
+		{"the same with CRLF", "data: {\"conversationId\":\"c\",\r\ndata: \"content\":\"a\",\r\ndata: \"done\":true}\r\n\r\n", "a"},
 		{"other spellings of the conversation", "data: {\"conversation_id\":\"c\",\"content\":\"a\"}\n\n" +
 			"data: {\"conversation\":\"c\",\"content\":\"b\",\"done\":\"true\"}\n\n", "ab"},
 		{"frames that are no JSON", "data: ping\n\ndata: [DONE]\n\ndata\n\ndata:\n\n" + frame("a", true), "a"},
@@ -136,5 +137,8 @@ func TestALineOfTheLimitIsTaken(t *testing.T) {
 	}
 	if _, err := e.next(); !errors.Is(err, io.EOF) {
 		t.Errorf("after the last event: %v, want EOF", err)
+	}
+	if _, err := newEventReader(strings.NewReader(line + "x\n\n")).next(); !errors.Is(err, errTooLong) {
+		t.Errorf("one byte more: %v, want %v", err, errTooLong)
 	}
 }

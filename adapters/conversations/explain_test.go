@@ -51,7 +51,7 @@ func TestErrorBodiesBecomeKinds(t *testing.T) {
 		{"quota", 402, "", `{"detail":"No credit left."}`, normalize.KindQuota, "No credit left.", 0},
 		{"odd detail", 400, "", `{"detail":{"code":["x"]}}`, normalize.KindRejected, "detail.code: x", 0},
 		{"nested without end", 400, "",
-			strings.Repeat(`{"a":`, 5000) + `["x"]` + strings.Repeat(`}`, 5000), normalize.KindRejected, "status 400", 0},
+			strings.Repeat(`{"a":`, 5000) + `["x"]` + strings.Repeat(`}`, 5000), normalize.KindRejected, "(status 400)", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			answer := jsonAnswer(c.status, c.body)
