@@ -16,7 +16,8 @@ import (
 	"chatmux/normalize"
 )
 
-// Sheet, ambiguity 9: v0 may page its list or not, and each thread comes once.
+// The documents do not say whether v0 pages its list: each thread comes once
+// either way.
 func TestThreadsOfV0ComeOnceWhetherOrNotTheVendorPages(t *testing.T) {
 	paged := func(total int) func(page, limit int) (from, to int) {
 		return func(page, limit int) (int, int) {
@@ -134,8 +135,8 @@ func numbered(n int) []string {
 	return list
 }
 
-// Sheet, ambiguity 6: a create whose answer is lost is looked after, with one
-// read; it is never repeated.
+// The id of a thread is ours, so a create whose answer is lost is looked after, with
+// one read; it is never repeated.
 func TestLostCreateIsLookedAfterAndNeverRepeated(t *testing.T) {
 	const id = "order-help-17"
 	stored := func(w http.ResponseWriter) {

@@ -94,7 +94,7 @@ func TestSettingsSayWhereAndWhichBot(t *testing.T) {
 	}
 }
 
-// Sheet, ambiguity 2, and section 6.
+// The codes that the documents list, under each status they may come with.
 func TestErrorsOfTheVendorBecomeKinds(t *testing.T) {
 	v0Error := func(code string) string {
 		return `{"success":false,"message":"Failed","data":null,"error":{"code":"` + code + `","message":"Why it failed","details":null}}`
@@ -163,7 +163,7 @@ func TestKeyIsInNoError(t *testing.T) {
 	}
 }
 
-// Sheet, ambiguity 2: a 2xx is judged by its flag, and without a flag by its data.
+// A 2xx is judged by its flag, and without a flag by its data.
 func TestEnvelopeIsJudgedByItsFlagAndElseByItsData(t *testing.T) {
 	const data = `{"message":{"id":"1","threadId":"t-1","messageType":"NORMAL_MESSAGE","answer":{"text":"Yes"}}}`
 	flag := map[string]string{versionV0: "success", versionV2: "ok"}
@@ -198,7 +198,8 @@ func TestEnvelopeIsJudgedByItsFlagAndElseByItsData(t *testing.T) {
 	}
 }
 
-// Sheet, ambiguity 3: where ids are, and that they are opaque.
+// The documents write ids in several places; they are opaque strings, whatever
+// their form.
 func TestIDsAreReadWhereverTheVendorWritesThem(t *testing.T) {
 	const answer = `"messageType":"NORMAL_MESSAGE","question":{"text":"q"},"answer":{"text":"a"}}`
 	for _, test := range []struct {
@@ -245,7 +246,8 @@ func TestNewConversationWithoutANameIsInvalid(t *testing.T) {
 	wantKind(t, "no thread id", err, normalize.KindInvalidReply)
 }
 
-// Sheet, ambiguities 4, 7 and 10; U15 and U19.
+// U15 and U19: no answer is right where a human has the thread, a failure where the
+// vendor says so, and else not what the API promises.
 func TestWhatBecomesOfASendWithoutAnAnswer(t *testing.T) {
 	const (
 		none   = -1
@@ -348,7 +350,8 @@ func TestEscalationInAReplyIsTold(t *testing.T) {
 	}
 }
 
-// Sheet, ambiguity 4: a pair is split by position, never by its times.
+// A pair is split by position: in the documents an answer is earlier than its
+// question.
 func TestQuestionComesBeforeItsAnswerWhateverTheirTimes(t *testing.T) {
 	vendor := &stub{answer: `{"success":true,"data":{"thread":{"threadId":"t-1","messages":[
 		{"messageId":"1","messageType":"NORMAL_MESSAGE","question":{"text":"q1","timestamp":"2026-03-04T10:00:09Z"},
@@ -443,7 +446,8 @@ func TestSourcesAndSuggestionsAreReadInEveryForm(t *testing.T) {
 	}
 }
 
-// Sheet, ambiguity 5: what is not set is not written, but for v2's pageUrl.
+// What is not set is not written, but for the pageUrl of v2, which the vendor's own
+// clients write as null.
 func TestUnsetFieldsAreNotWritten(t *testing.T) {
 	remote := normalize.Remote{ThreadID: "t-1"}
 	for _, test := range []struct {
@@ -555,7 +559,7 @@ func TestWebhookTokenIsInNoError(t *testing.T) {
 	}
 }
 
-// Sheet, ambiguity 8.
+// Only a send of the user's starts a thread.
 func TestOperatorWithoutAThreadIsRefusedBeforeTheCall(t *testing.T) {
 	vendor := &stub{}
 	_, err := vendor.open(t, versionV0).(adapters.OperatorSender).SendAsOperator(t.Context(), toThread(""))
