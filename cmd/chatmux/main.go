@@ -139,5 +139,15 @@ func serve(ctx context.Context, file string) error {
 	if err != nil {
 		return err
 	}
-	return house.Run(ctx)
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	watched := make(chan error, 1)
+	watching, stopWatching := context.WithCancel(ctx)
+	go func() {
+		watched <- house.Watch(watching, file, func() (*config.Config, error) { return loadConfig(file) }, hangup)
+	}()
+	err = house.Run(ctx)
+	stopWatching()
+	return errors.Join(err, <-watched)
 }

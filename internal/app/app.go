@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -39,15 +40,18 @@ type Options struct {
 // App is a house that listens. Run it, or Close it.
 type App struct {
 	config   *config.Config
+	specs    map[string]adapters.Spec
 	log      *zap.Logger
 	metrics  *telemetry.Metrics
 	store    *store.Store
-	twins    []*sandbox.Server
-	backends []*backend.Backend
 	engine   *engine.Engine
 	api      *httpapi.API
 	listener net.Listener
 	admin    net.Listener
+
+	mu      sync.Mutex // one reload at a time
+	units   []*unit
+	retired sync.WaitGroup
 }
 
 // Settings maps each adapter's name to its settings, for config.Options.
@@ -62,7 +66,10 @@ func Settings(specs []adapters.Spec) map[string]func() any {
 // New builds a house and begins to listen; nothing is served before Run. On an
 // error everything that was opened is closed again.
 func New(ctx context.Context, c *config.Config, o Options) (_ *App, err error) {
-	a := &App{config: c, log: o.Log, metrics: telemetry.New()}
+	a := &App{config: c, specs: make(map[string]adapters.Spec, len(o.Adapters)), log: o.Log, metrics: telemetry.New()}
+	for _, s := range o.Adapters {
+		a.specs[s.Name] = s
+	}
 	defer func() {
 		if err != nil {
 			_ = a.Close()
@@ -84,15 +91,19 @@ func New(ctx context.Context, c *config.Config, o Options) (_ *App, err error) {
 	if a.store, err = store.Open(ctx, dsn(c.Store), store.Options{Log: a.log}); err != nil {
 		return nil, err
 	}
-	if err := a.openBackends(o.Adapters); err != nil {
-		return nil, err
+	for _, b := range c.Backends {
+		u, err := a.openUnit(b)
+		if err != nil {
+			return nil, err
+		}
+		a.units = append(a.units, u)
 	}
-	table, err := Table(c)
+	setup, err := setupOf(c, a.units)
 	if err != nil {
 		return nil, err
 	}
 	a.engine = engine.New(engine.Options{
-		Store: a.store, Routes: table, Backends: a.backends, Timeout: c.Limits.Timeout, Lease: c.Limits.Idempotency.Lease,
+		Store: a.store, Setup: setup, Lease: c.Limits.Idempotency.Lease,
 		Log: a.log, Metrics: a.metrics,
 	})
 	if err := a.engine.Recover(ctx); err != nil {
@@ -111,45 +122,6 @@ func dsn(s config.Store) string {
 		return "sqlite:" + s.SQLite
 	}
 	return s.Postgres.Reveal()
-}
-
-// openBackends opens every backend, and before it the twin of its vendor where the
-// config asks for the sandbox.
-func (a *App) openBackends(specs []adapters.Spec) error {
-	byName := make(map[string]adapters.Spec, len(specs))
-	for _, s := range specs {
-		byName[s.Name] = s
-	}
-	for _, c := range a.config.Backends {
-		spec := byName[c.Adapter]
-		if err := a.startTwin(spec, c); err != nil {
-			return fmt.Errorf("backend %s: %w", c.Name, err)
-		}
-		b, err := OpenBackend(spec, c, a.log, a.metrics)
-		if err != nil {
-			return err
-		}
-		a.backends = append(a.backends, b)
-	}
-	return nil
-}
-
-func (a *App) startTwin(spec adapters.Spec, c config.Backend) error {
-	remote, ok := c.Settings.(adapters.Remote)
-	if !ok || *remote.Endpoint() != adapters.Sandbox {
-		return nil
-	}
-	if spec.Twin == nil {
-		return errors.New("this adapter has no built-in twin: give a base_url")
-	}
-	twin, err := sandbox.Start(spec.Twin(c.Settings), sandbox.Options{Name: c.Name})
-	if err != nil {
-		return err
-	}
-	a.twins = append(a.twins, twin)
-	*remote.Endpoint() = adapters.BaseURL(twin.URL() + spec.TwinPath)
-	a.log.Info("the vendor's built-in twin answers for this backend", zap.String("backend", c.Name), zap.String("twin", twin.URL()))
-	return nil
 }
 
 // OpenBackend puts one configured adapter behind its guards. It dials nobody.
@@ -196,19 +168,25 @@ func (a *App) apiOptions() httpapi.Options {
 	if a.admin == nil {
 		o.Metrics = a.metrics.Handler()
 	}
-	for _, c := range a.config.Callers {
-		o.Callers = append(o.Callers, httpapi.Caller{
-			Name: c.Name, Tenant: c.Tenant, KeySHA256: c.KeyHash(), Rate: c.Rate.PerSecond(), InFlight: c.InFlight, Routes: c.Routes,
-		})
-	}
+	o.Callers = callersOf(a.config)
 	return o
 }
 
+func callersOf(c *config.Config) []httpapi.Caller {
+	var list []httpapi.Caller
+	for _, c := range c.Callers {
+		list = append(list, httpapi.Caller{
+			Name: c.Name, Tenant: c.Tenant, KeySHA256: c.KeyHash(), Rate: c.Rate.PerSecond(), InFlight: c.InFlight, Routes: c.Routes,
+		})
+	}
+	return list
+}
+
 func (a *App) samples() []telemetry.BackendSample {
-	samples := make([]telemetry.BackendSample, len(a.backends))
-	for i, b := range a.backends {
-		s := b.State()
-		samples[i] = telemetry.BackendSample{Name: b.Name(), Breaker: s.Breaker.State, InFlight: s.InFlight, CoolingDown: !s.CoolDownUntil.IsZero()}
+	states := a.engine.Backends()
+	samples := make([]telemetry.BackendSample, len(states))
+	for i, s := range states {
+		samples[i] = telemetry.BackendSample{Name: s.Name, Breaker: s.Breaker.State, InFlight: s.InFlight, CoolingDown: !s.CoolDownUntil.IsZero()}
 	}
 	return samples
 }
@@ -219,8 +197,18 @@ func (a *App) Addr() string { return a.listener.Addr().String() }
 // Routes lists every method and path that the API serves.
 func (a *App) Routes() []httpapi.Route { return a.api.Routes() }
 
-// Twins are the simulated vendors that were started, by the backends' names.
-func (a *App) Twins() []*sandbox.Server { return a.twins }
+// Twins are the simulated vendors that run now; each has its backend's name.
+func (a *App) Twins() []*sandbox.Server {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var twins []*sandbox.Server
+	for _, u := range a.units {
+		if u.twin != nil {
+			twins = append(twins, u.twin)
+		}
+	}
+	return twins
+}
 
 // Run serves until ctx ends, then drains: /readyz says so at once, service goes on
 // for limits.drain.delay, then new sends are refused and those that run have
@@ -321,14 +309,13 @@ func (a *App) Close() error {
 			}
 		}
 	}
-	for _, b := range a.backends {
-		errs = append(errs, b.Close())
+	for _, u := range a.units {
+		errs = append(errs, u.close())
 	}
-	for _, t := range a.twins {
-		errs = append(errs, t.Close())
-	}
+	a.retired.Wait()
 	if a.store != nil {
 		errs = append(errs, a.store.Close())
 	}
+	a.units, a.store = nil, nil
 	return errors.Join(errs...)
 }

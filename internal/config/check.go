@@ -264,13 +264,18 @@ func (d *decoder) checkRoutes(c *Config) {
 // where it came first.
 func (d *decoder) checkTargets(r Route, path string, backends []string) {
 	var targets []string
+	drawn := 0
 	for i, target := range r.To {
+		drawn += target.Weight
 		at := r.To.backendPath(path+".to", i, d)
 		d.checkReference(at, "backend", target.Backend, backends)
 		if slices.Contains(targets, target.Backend) {
 			d.wrong(at, "stands twice in the split: give it one weight")
 		}
 		targets = append(targets, target.Backend)
+	}
+	if len(r.To) > 0 && drawn == 0 {
+		d.wrong(path+".to", "leads nowhere: give one backend a weight above 0")
 	}
 	for i, name := range r.Fallback {
 		at := fmt.Sprintf("%s.fallback[%d]", path, i)

@@ -148,7 +148,7 @@ func (d *decoder) decodeStruct(n *yaml.Node, v reflect.Value, path string) {
 	}
 	for _, f := range fields {
 		at := join(path, f.key)
-		if !f.required || !isEmpty(v.FieldByIndex(f.index)) || d.faulty(at) {
+		if !f.required || !isEmpty(v.FieldByIndex(f.index), d.given(at)) || d.faulty(at) {
 			continue
 		}
 		if d.given(at) {
@@ -159,7 +159,12 @@ func (d *decoder) decodeStruct(n *yaml.Node, v reflect.Value, path string) {
 	}
 }
 
-func isEmpty(v reflect.Value) bool {
+// isEmpty reports whether nothing was given that means something; a number that was
+// given means something, also 0.
+func isEmpty(v reflect.Value, given bool) bool {
+	if given && (v.CanInt() || v.CanFloat()) {
+		return false
+	}
 	return v.IsZero() || v.Kind() == reflect.Slice && v.Len() == 0
 }
 

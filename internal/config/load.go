@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -114,9 +115,14 @@ func (d *decoder) decodeSettings(b *Backend, path string, known map[string]func(
 
 const emptyFile = "there is nothing in the file: write at least backends and routes"
 
+// memoryStore is the one value of ours that YAML wants quoted, because it ends in a
+// colon. It is taken without quotes too.
+var memoryStore = regexp.MustCompile(`(?m)^(store:[ \t]+)sqlite::memory:([ \t]*(?:[ \t]#.*)?\r?)$`)
+
 // parseYAML returns the one document of a file. YAML that cannot be read is one
 // problem: what comes after the place cannot be judged.
 func parseYAML(data []byte) (*yaml.Node, *Problem) {
+	data = memoryStore.ReplaceAll(data, []byte(`${1}"sqlite::memory:"$2`))
 	if at := firstUnreadable(data); at != nil {
 		return nil, at
 	}

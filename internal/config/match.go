@@ -82,7 +82,7 @@ type Targets []Target
 // Target is one backend of a split.
 type Target struct {
 	Backend string `yaml:"backend,required" doc:"The backend's name."`
-	Weight  int    `yaml:"weight,required" min:"1" max:"1000000" doc:"Its share is its weight over the sum of all."`
+	Weight  int    `yaml:"weight,required" min:"0" max:"1000000" doc:"Its share is its weight over the sum of all."`
 }
 
 func (t *Targets) decodeNode(d *decoder, n *yaml.Node, path string) {

@@ -8,8 +8,9 @@ import (
 
 // Backends tells how all backends stand, in the order of the config.
 func (e *Engine) Backends() []BackendState {
-	states := make([]BackendState, len(e.backends))
-	for i, b := range e.backends {
+	backends := e.current.Load().Backends
+	states := make([]BackendState, len(backends))
+	for i, b := range backends {
 		states[i] = stateOf(b)
 	}
 	return states
@@ -17,7 +18,7 @@ func (e *Engine) Backends() []BackendState {
 
 // Backend tells how one backend stands.
 func (e *Engine) Backend(name string) (BackendState, error) {
-	b := e.byName[name]
+	b := e.current.Load().byName[name]
 	if b == nil {
 		return BackendState{}, &normalize.Error{Kind: normalize.KindNotFound}
 	}
@@ -41,10 +42,11 @@ func (e *Engine) Explain(o Origin, req SendRequest) (Explanation, error) {
 	}
 	f := facts(o, made.User, req.Metadata, made.Metadata, req.ThreadID)
 	f.Route, f.Backend = made.Route, made.Backend
-	if err := e.known(made.Backend); err != nil {
+	u := e.current.Load()
+	if err := u.known(made.Backend); err != nil {
 		return Explanation{}, err
 	}
-	d, err := e.routes.Explain(f)
+	d, err := u.Routes.Explain(f)
 	if err != nil {
 		return Explanation{}, err
 	}
@@ -59,8 +61,8 @@ func (e *Engine) Explain(o Origin, req SendRequest) (Explanation, error) {
 }
 
 // known refuses a name that is no backend's; empty is fine.
-func (e *Engine) known(backendName string) error {
-	if backendName != "" && e.byName[backendName] == nil {
+func (u *setup) known(backendName string) error {
+	if backendName != "" && u.byName[backendName] == nil {
 		return normalize.InvalidField("backend", "there is no backend of this name")
 	}
 	return nil

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"time"
 
 	"chatmux/internal/backend"
 	"chatmux/normalize"
@@ -16,19 +17,20 @@ func (e *Engine) CreateThread(ctx context.Context, o Origin, made NewThread) (no
 		return normalize.Thread{}, err
 	}
 	defer end()
-	if err := e.known(made.Backend); err != nil {
+	u := e.current.Load()
+	if err := u.known(made.Backend); err != nil {
 		return normalize.Thread{}, err
 	}
 	t := newThread(o, made, now())
 	f := facts(o, made.User, nil, made.Metadata, t.ID)
 	f.Route, f.Backend = made.Route, made.Backend
-	d, err := e.routes.Decide(f) // also where the choice waits: a caller that no route takes hears it now
+	d, err := u.Routes.Decide(f) // also where the choice waits: a caller that no route takes hears it now
 	if err != nil {
 		return normalize.Thread{}, err
 	}
 	if made.Backend != "" || made.Route != "" || t.Mode == normalize.ModeHuman {
 		t.Route = routeName(d.Route)
-		if failure := e.createAt(ctx, &t, e.backendsOf(d.Backends)); failure != nil {
+		if failure := createAt(ctx, &t, u.backendsOf(d.Backends), u.Timeout); failure != nil {
 			return normalize.Thread{}, failure
 		}
 	}
@@ -39,14 +41,14 @@ func (e *Engine) CreateThread(ctx context.Context, o Origin, made NewThread) (no
 }
 
 // createAt binds a new thread to the first backend that takes it.
-func (e *Engine) createAt(ctx context.Context, t *normalize.Thread, chain []*backend.Backend) *normalize.Error {
+func createAt(ctx context.Context, t *normalize.Thread, chain []*backend.Backend, timeout time.Duration) *normalize.Error {
 	var last *normalize.Error
 	for _, b := range chain {
 		if t.Mode == normalize.ModeHuman && !b.CreatesThreads() {
 			last = &normalize.Error{Kind: normalize.KindUnsupported, Backend: b.Name(), Detail: "the backend cannot begin a thread in this mode"}
 			continue
 		}
-		ctx, cancel := context.WithTimeoutCause(ctx, e.timeout, &normalize.Error{Kind: normalize.KindDeadline})
+		ctx, cancel := context.WithTimeoutCause(ctx, timeout, &normalize.Error{Kind: normalize.KindDeadline})
 		remote, _, failure := b.CreateThread(ctx, *t)
 		cancel()
 		if failure == nil {

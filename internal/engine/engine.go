@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -22,25 +23,33 @@ const maxAttempts = 3
 
 // Options make an Engine.
 type Options struct {
-	Store    *store.Store
+	Store   *store.Store
+	Setup   Setup
+	Lease   time.Duration // how long beyond its budget a send may hold its thread
+	Log     *zap.Logger
+	Metrics *telemetry.Metrics
+}
+
+// Setup is what a reload of the config replaces, as a whole.
+type Setup struct {
 	Routes   *routing.Table
 	Backends []*backend.Backend // in the order of the config
 	Timeout  time.Duration      // the budget of a send that names none
-	Lease    time.Duration      // how long beyond its budget a send may hold its thread
-	Log      *zap.Logger
-	Metrics  *telemetry.Metrics
+}
+
+// setup is a Setup at work. Every piece of work takes it once and ends on it.
+type setup struct {
+	Setup
+	byName map[string]*backend.Backend
 }
 
 // Engine takes turns from accepted to answered. It is safe for concurrent use.
 type Engine struct {
-	store    *store.Store
-	routes   *routing.Table
-	backends []*backend.Backend
-	byName   map[string]*backend.Backend
-	timeout  time.Duration
-	lease    time.Duration
-	log      *zap.Logger
-	metrics  *telemetry.Metrics
+	store   *store.Store
+	lease   time.Duration
+	log     *zap.Logger
+	metrics *telemetry.Metrics
+	current atomic.Pointer[setup]
 
 	stop    context.Context // ends when running work has to
 	endWork context.CancelCauseFunc
@@ -52,15 +61,19 @@ type Engine struct {
 
 // New makes an engine.
 func New(o Options) *Engine {
-	e := &Engine{
-		store: o.Store, routes: o.Routes, backends: o.Backends, byName: make(map[string]*backend.Backend, len(o.Backends)),
-		timeout: o.Timeout, lease: o.Lease, log: o.Log, metrics: o.Metrics,
-	}
-	for _, b := range o.Backends {
-		e.byName[b.Name()] = b
-	}
+	e := &Engine{store: o.Store, lease: o.Lease, log: o.Log, metrics: o.Metrics}
+	e.Use(o.Setup)
 	e.stop, e.endWork = context.WithCancelCause(context.Background())
 	return e
+}
+
+// Use replaces routes and backends. Sends that run end on those they began with.
+func (e *Engine) Use(s Setup) {
+	next := &setup{Setup: s, byName: make(map[string]*backend.Backend, len(s.Backends))}
+	for _, b := range s.Backends {
+		next.byName[b.Name()] = b
+	}
+	e.current.Store(next)
 }
 
 // Recover does the book-keeping after a crash: what was never tried is failed, what
@@ -150,10 +163,10 @@ func facts(o Origin, user normalize.User, message, thread map[string]string, thr
 }
 
 // backendsOf gives the configured backends of a list of names, in its order.
-func (e *Engine) backendsOf(names []string) []*backend.Backend {
+func (u *setup) backendsOf(names []string) []*backend.Backend {
 	list := make([]*backend.Backend, 0, len(names))
 	for _, name := range names {
-		if b := e.byName[name]; b != nil {
+		if b := u.byName[name]; b != nil {
 			list = append(list, b)
 		}
 	}

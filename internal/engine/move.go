@@ -15,16 +15,17 @@ func (e *Engine) Move(ctx context.Context, o Origin, threadID, backendName, carr
 	if _, err := e.readThread(ctx, o, threadID, false); err != nil {
 		return normalize.Thread{}, err
 	}
-	if err := e.known(backendName); err != nil {
+	u := e.current.Load()
+	if err := u.known(backendName); err != nil {
 		return normalize.Thread{}, err
 	}
 	f := facts(o, normalize.User{}, nil, nil, threadID)
 	f.Backend = backendName
-	d, err := e.routes.Decide(f) // a caller with routes of its own may use no other backend
+	d, err := u.Routes.Decide(f) // a caller with routes of its own may use no other backend
 	if err != nil {
 		return normalize.Thread{}, err
 	}
-	b := e.byName[backendName]
+	b := u.byName[backendName]
 	t, err := e.store.UpdateThread(ctx, o.Caller.Tenant, threadID, now(), func(t *store.StoredThread) error {
 		from := t.Backend
 		switch holder, held := t.Binding(); {

@@ -22,6 +22,7 @@ const maxReplans = 8
 // sending is one send from its plan to its last commit.
 type sending struct {
 	engine  *Engine
+	setup   *setup
 	ctx     context.Context // ends with the budget, with the server, and where the route says so with the caller
 	origin  Origin
 	key     *Key
@@ -66,7 +67,7 @@ func (e *Engine) Send(ctx context.Context, o Origin, req SendRequest) (Turn, err
 	}
 	defer end()
 	for range maxReplans {
-		s := &sending{engine: e, origin: o, key: req.Key, epoch: newID("run"), timeout: req.Timeout}
+		s := &sending{engine: e, setup: e.current.Load(), origin: o, key: req.Key, epoch: newID("run"), timeout: req.Timeout}
 		threadID, messageID, err := e.found(ctx, o, req.Key)
 		switch {
 		case err != nil:
@@ -98,7 +99,7 @@ func (e *Engine) Resend(ctx context.Context, o Origin, threadID, messageID strin
 		if _, _, err := e.found(ctx, o, key); err != nil {
 			return answerOf(err)
 		}
-		s := &sending{engine: e, origin: o, key: key, epoch: newID("run"), timeout: timeout}
+		s := &sending{engine: e, setup: e.current.Load(), origin: o, key: key, epoch: newID("run"), timeout: timeout}
 		if err := s.takeUp(ctx, threadID, messageID); err != nil {
 			return Turn{}, err
 		}
@@ -168,7 +169,7 @@ func (s *sending) draft(ctx context.Context, req SendRequest) error {
 		if req.New != nil {
 			made = *req.New
 		}
-		if err := s.engine.known(made.Backend); err != nil {
+		if err := s.setup.known(made.Backend); err != nil {
 			return err
 		}
 		s.thread.Thread = newThread(s.origin, made, at)
@@ -231,18 +232,18 @@ func (s *sending) plan() error {
 	f := facts(s.origin, t.User, s.message.Metadata, t.Metadata, t.ID)
 	var holder *backend.Backend
 	if binding, ok := t.Binding(); ok {
-		holder = s.engine.byName[binding.Backend]
+		holder = s.setup.byName[binding.Backend]
 		if err := s.planBound(f, binding, holder); err != nil {
 			return err
 		}
 	} else {
 		s.unheld, s.named = true, t.Backend
 		f.Route, f.Backend = t.Route, t.Backend
-		d, err := s.engine.routes.Decide(f)
+		d, err := s.setup.Routes.Decide(f)
 		if err != nil {
 			return err
 		}
-		s.route, s.chain = d.Route, s.engine.backendsOf(d.Backends)
+		s.route, s.chain = d.Route, s.setup.backendsOf(d.Backends)
 	}
 	if holder != nil {
 		if failure := s.refusedBy(holder); failure != nil {
@@ -258,11 +259,11 @@ func (s *sending) plan() error {
 }
 
 func (s *sending) planBound(f routing.Facts, binding normalize.Binding, holder *backend.Backend) error {
-	e := s.engine
-	s.route = e.routes.Route(s.thread.Route)
+	u := s.setup
+	s.route = u.Routes.Route(s.thread.Route)
 	if allowed := s.origin.Caller.Routes; allowed != nil && (s.route == nil || !slices.Contains(allowed, s.route.Name)) {
 		f.Backend = binding.Backend
-		d, err := e.routes.Decide(f)
+		d, err := u.Routes.Decide(f)
 		if err != nil {
 			return err
 		}
@@ -274,11 +275,11 @@ func (s *sending) planBound(f routing.Facts, binding normalize.Binding, holder *
 	}
 	if mayMove {
 		f.Route, f.Backend = s.route.Name, ""
-		d, err := e.routes.Decide(f)
+		d, err := u.Routes.Decide(f)
 		if err != nil {
 			return err
 		}
-		for _, b := range e.backendsOf(d.Backends) {
+		for _, b := range u.backendsOf(d.Backends) {
 			if b != holder {
 				s.chain = append(s.chain, b)
 			}
@@ -308,7 +309,7 @@ func (s *sending) refusedBy(b *backend.Backend) *normalize.Error {
 func (s *sending) run(caller context.Context) (Turn, error) {
 	e := s.engine
 	if s.timeout == 0 {
-		s.timeout = e.timeout
+		s.timeout = s.setup.Timeout
 	}
 	ctx, cancelBudget := context.WithTimeoutCause(context.WithoutCancel(caller), s.timeout, &normalize.Error{Kind: normalize.KindDeadline})
 	defer cancelBudget()

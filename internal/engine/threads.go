@@ -104,7 +104,7 @@ func (e *Engine) switchMode(ctx context.Context, o Origin, id string, mode norma
 	if t.Mode == mode {
 		return nil
 	}
-	b := e.byName[t.Backend]
+	b := e.current.Load().byName[t.Backend]
 	switch {
 	case b == nil:
 		return normalize.Errorf(normalize.KindUnsupported, "no backend serves this thread yet, so there is nobody to switch the mode of")
@@ -146,7 +146,7 @@ func (e *Engine) DeleteThread(ctx context.Context, o Origin, id string) ([]Erasu
 }
 
 func (e *Engine) erase(ctx context.Context, binding normalize.Binding) string {
-	b := e.byName[binding.Backend]
+	b := e.current.Load().byName[binding.Backend]
 	if b == nil {
 		return "not_possible"
 	}

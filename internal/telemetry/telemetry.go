@@ -22,6 +22,7 @@ type Metrics struct {
 	transitions *prometheus.CounterVec
 	retries     *prometheus.CounterVec
 	sends       *prometheus.CounterVec
+	reloads     *prometheus.CounterVec
 }
 
 // BackendSample is the state of one backend at the moment of a scrape.
@@ -52,8 +53,11 @@ func New() *Metrics {
 		sends: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "chatmux_sends_total", Help: "User messages, by route and by the status they ended with.",
 		}, []string{"route", "status"}),
+		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "chatmux_config_reloads_total", Help: "Reloads of the config, by result: ok or refused.",
+		}, []string{"result"}),
 	}
-	m.registry.MustRegister(m.attempts, m.attemptTime, m.transitions, m.retries, m.sends,
+	m.registry.MustRegister(m.attempts, m.attemptTime, m.transitions, m.retries, m.sends, m.reloads,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -92,6 +96,15 @@ func (m *Metrics) Retry(backend string, allowed bool) {
 // Send counts a user message whose status is settled.
 func (m *Metrics) Send(route, status string) {
 	m.sends.WithLabelValues(route, status).Inc()
+}
+
+// Reload counts a reload of the config.
+func (m *Metrics) Reload(ok bool) {
+	result := "ok"
+	if !ok {
+		result = "refused"
+	}
+	m.reloads.WithLabelValues(result).Inc()
 }
 
 // Registerer takes the metrics of other rooms.
