@@ -11,6 +11,7 @@ import (
 // process (or another open file of this one) has it. The lock goes with the file's
 // last handle, so also with a process that was killed.
 func lockFile(f *os.File) (held bool, err error) {
-	err = windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, new(windows.Overlapped))
+	const flags = windows.LOCKFILE_EXCLUSIVE_LOCK | windows.LOCKFILE_FAIL_IMMEDIATELY
+	err = windows.LockFileEx(windows.Handle(f.Fd()), flags, 0, 1, 0, new(windows.Overlapped))
 	return errors.Is(err, windows.ERROR_LOCK_VIOLATION), err
 }

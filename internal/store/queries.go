@@ -42,7 +42,6 @@ const (
 	insertAttempt
 	updateAttempt
 	insertKey
-	updateKeyAgain
 	updateKey
 	deleteKeys
 	updateProbe
@@ -84,11 +83,11 @@ var queries = [queryCount]string{
 		AND m.status IN ('sent', 'complete') AND m.role <> 'system' ORDER BY m.seq DESC LIMIT $4`,
 	selectSeq: `SELECT m.seq FROM ` + messageTables + ` WHERE m.id = $1 AND m.thread_id = $2 AND t.tenant = $3`,
 
-	// A key runs as long as its send holds the thread.
+	// A key runs as long as its message is being sent.
 	selectKey: `SELECT k.path, k.body_hash, k.thread_id, k.message_id, k.status, k.body, COALESCE(m.status, ''), COALESCE(s.until, 0)
 		FROM idempotency_keys k
 		LEFT JOIN messages m ON m.id = k.message_id
-		LEFT JOIN sends s ON s.thread_id = k.thread_id AND s.message_id = k.message_id AND s.epoch = k.epoch
+		LEFT JOIN sends s ON s.thread_id = k.thread_id AND s.message_id = k.message_id
 		WHERE k.tenant = $1 AND k.key = $2`,
 	selectProbe: `SELECT at FROM probe WHERE id = 1`,
 
@@ -119,7 +118,8 @@ var queries = [queryCount]string{
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
 	updateBinding: `UPDATE bindings SET remote_id = $3, remote_user = $4, until = $5, reason = $6 WHERE thread_id = $1 AND seq = $2`,
 
-	insertMessage: `INSERT INTO messages (thread_id, seq, id, role, type, status, reason, text, backend, remote_id, in_reply_to, doc, raw, created_at)
+	insertMessage: `INSERT INTO messages (thread_id, seq, id, role, type, status, reason, text, backend, remote_id,
+		in_reply_to, doc, raw, created_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
 	updateMessage: `UPDATE messages SET role = $3, type = $4, status = $5, reason = $6, text = $7, backend = $8, remote_id = $9,
 		in_reply_to = $10, doc = $11, raw = CASE WHEN $12 = '' THEN raw ELSE $12 END WHERE id = $1 AND thread_id = $2`,
@@ -136,15 +136,14 @@ var queries = [queryCount]string{
 		VALUES ($1, $2, $3, $4, $5, '', 0, $6, 0)`,
 	updateAttempt: `UPDATE attempts SET kind = $3, phase = $4, ended_at = $5 WHERE thread_id = $1 AND id = $2 AND ended_at = 0`,
 
-	insertKey: `INSERT INTO idempotency_keys (tenant, key, path, body_hash, thread_id, message_id, epoch, status, body, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9)`,
-	updateKeyAgain: `UPDATE idempotency_keys SET epoch = $3, status = 0, body = $4 WHERE tenant = $1 AND key = $2`,
-	updateKey:      `UPDATE idempotency_keys SET status = $4, body = $5 WHERE tenant = $1 AND key = $2 AND epoch = $3`,
+	insertKey: `INSERT INTO idempotency_keys (tenant, key, path, body_hash, thread_id, message_id, status, body, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8)`,
+	updateKey: `UPDATE idempotency_keys SET status = $4, body = $5 WHERE tenant = $1 AND key = $2 AND message_id = $3`,
 	// A key whose send still runs stays, however old it is: without it a repeat
 	// would run beside the first.
 	deleteKeys: `DELETE FROM idempotency_keys WHERE (tenant, key) IN (
 		SELECT k.tenant, k.key FROM idempotency_keys k WHERE k.created_at < $1
-		AND NOT EXISTS (SELECT 1 FROM sends s WHERE s.thread_id = k.thread_id AND s.message_id = k.message_id AND s.epoch = k.epoch)
+		AND NOT EXISTS (SELECT 1 FROM sends s WHERE s.thread_id = k.thread_id AND s.message_id = k.message_id)
 		ORDER BY k.created_at LIMIT $2)`,
 
 	updateProbe: `UPDATE probe SET at = $1 WHERE id = 1`,

@@ -156,10 +156,10 @@ func (s *session) beginAttempt(a Attempt) error {
 func (s *session) holdKey(a *Acceptance, found bool) error {
 	k := a.Key
 	if found {
-		_, err := s.exec(updateKeyAgain, k.Tenant, k.Key, a.Epoch, []byte{})
+		_, err := s.exec(updateKey, k.Tenant, k.Key, a.Message.ID, int64(0), []byte{})
 		return err
 	}
-	_, err := s.exec(insertKey, k.Tenant, k.Key, k.Path, k.BodyHash[:], a.Thread.ID, a.Message.ID, a.Epoch, []byte{}, millis(a.Now))
+	_, err := s.exec(insertKey, k.Tenant, k.Key, k.Path, k.BodyHash[:], a.Thread.ID, a.Message.ID, []byte{}, millis(a.Now))
 	return err
 }
 
@@ -278,7 +278,7 @@ func extends(known, told normalize.Remote) bool {
 // only what an outcome changes is written: never its text.
 //
 // ErrLost: the epoch does not hold the thread any more. ErrChanged: somebody has
-// changed the thread since f.Version, or its bindings are not those that f.Thread
+// changed the thread since f.Version (0 is not compared), or its bindings are not those that f.Thread
 // continues; read it again and finish with what it is now. Nothing was written in
 // either case.
 func (s *Store) Finish(ctx context.Context, f Finish) error {
@@ -312,8 +312,8 @@ func (s *session) finish(f *Finish, thread threadRow, message messageRow, replie
 	if err := s.saveThread(&f.Thread, f.Carry, thread, state, len(replies), f.Now); err != nil {
 		return err
 	}
-	if _, err := s.exec(updateOutcome, message.ID, f.Thread.ID, string(message.Status), message.Reason, message.Backend, message.RemoteID,
-		message.doc, message.raw); err != nil {
+	if _, err := s.exec(updateOutcome, message.ID, f.Thread.ID, string(message.Status), message.Reason, message.Backend,
+		message.RemoteID, message.doc, message.raw); err != nil {
 		return err
 	}
 	if f.Attempt != nil {
@@ -322,7 +322,7 @@ func (s *session) finish(f *Finish, thread threadRow, message messageRow, replie
 		}
 	}
 	if f.Key != nil && f.Status != 0 {
-		if _, err := s.exec(updateKey, f.Key.Tenant, f.Key.Key, f.Epoch, int64(f.Status), f.Body); err != nil {
+		if _, err := s.exec(updateKey, f.Key.Tenant, f.Key.Key, f.Message.ID, int64(f.Status), f.Body); err != nil {
 			return err
 		}
 	}

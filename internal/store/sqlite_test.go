@@ -387,6 +387,7 @@ func TestFullDiskRefusesAndHeals(t *testing.T) {
 func TestConnectionInDoubtIsReplaced(t *testing.T) {
 	f, _ := onDisk(t)
 	thread := f.thread("acme")
+	doubtful := f.writer.conn
 	err := f.writer.write(t.Context(), func(tx *session) error {
 		if _, err := tx.exec(rollback); err != nil { // as SQLite does it by itself now and then
 			return err
@@ -395,6 +396,9 @@ func TestConnectionInDoubtIsReplaced(t *testing.T) {
 	})
 	f.wantErr("the write", err, ErrUnavailable)
 	f.say(thread, "goes on")
+	if f.writer.conn == doubtful {
+		t.Error("the connection is still in use")
+	}
 }
 
 func TestListsReadTheirIndex(t *testing.T) {

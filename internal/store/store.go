@@ -97,8 +97,8 @@ type AttemptEnd struct {
 // Finish is the one commit at the end of a send: outcome, replies, binding, key
 // result, unlock.
 type Finish struct {
-	Thread  normalize.Thread    // written as it stands, bindings included (they are append-only: known ones get Until, Remote and Reason, new ones are added)
-	Version int64               // the version that Thread was derived from (AcceptResult.Version, or read since): ErrChanged where somebody else has changed the thread since; 0 is not compared
+	Thread  normalize.Thread    // written as it stands; bindings are append-only: known ones get Until, Remote and Reason, new ones are added
+	Version int64               // what Thread was derived from (AcceptResult.Version, or read since); ErrChanged where others changed it since
 	Carry   string              // see StoredThread
 	Message normalize.Message   // the user's message with its outcome
 	Replies []normalize.Message // stored after it, in this order

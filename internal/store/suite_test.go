@@ -48,6 +48,8 @@ func testStore(t *testing.T, open func(t *testing.T) *Store) {
 		"RepeatedKeyGetsTheStoredAnswer":             repeatedKeyGetsTheStoredAnswer,
 		"KeyMatchesByPathAndBody":                    keyMatchesByPathAndBody,
 		"KeyOfAFailedMessageRunsTheSameMessageAgain": keyOfAFailedMessageRunsTheSameMessageAgain,
+		"KeyRunsNoOtherMessage":                      keyRunsNoOtherMessage,
+		"KeyRunsWhileItsMessageIsSentAgain":          keyRunsWhileItsMessageIsSentAgain,
 		"KeyOfADeadRunIsSettledByItsRepeat":          keyOfADeadRunIsSettledByItsRepeat,
 		"ResendKeepsTheMessage":                      resendKeepsTheMessage,
 		"SweepTakesOldKeysThatDoNotRun":              sweepTakesOldKeysThatDoNotRun,
@@ -247,7 +249,9 @@ func messageComesBackAsItWasStored(t *testing.T, f *fixture) {
 	thread := f.thread("acme")
 	m := userMessage(thread.ID, "look at this")
 	m.Type = normalize.TypeImage
-	m.Attachments = []normalize.Attachment{{ID: "1", Type: normalize.TypeImage, URL: "https://x.example/a?b=1&c=<2>", Filename: "ä.png", ContentType: "image/png"}}
+	m.Attachments = []normalize.Attachment{
+		{ID: "1", Type: normalize.TypeImage, URL: "https://x.example/a?b=1&c=<2>", Filename: "ä.png", ContentType: "image/png"},
+	}
 	m.Author = normalize.Author{ID: "u", Name: "Zoë", Email: "z@example.org", AvatarURL: "https://x.example/z"}
 	m.Metadata = map[string]string{"k": "v\u2028"}
 	f.begin(thread, m, "e1")
@@ -303,7 +307,9 @@ func threadIsMadeOnce(t *testing.T, f *fixture) {
 	again := thread
 	again.Tenant, again.Title = "other", "stolen"
 	f.wantErr("CreateThread", f.CreateThread(t.Context(), again), ErrChanged)
-	_, err := f.Accept(t.Context(), Acceptance{Thread: again, NewThread: true, Message: userMessage(again.ID, "x"), Epoch: "e", Lease: time.Minute, Now: t0})
+	_, err := f.Accept(t.Context(), Acceptance{
+		Thread: again, NewThread: true, Message: userMessage(again.ID, "x"), Epoch: "e", Lease: time.Minute, Now: t0,
+	})
 	f.wantErr("Accept", err, ErrChanged)
 	f.same("thread", f.read(thread).Thread, thread)
 }
@@ -410,7 +416,8 @@ func searchTakesItsTextLiterally(_ *testing.T, f *fixture) {
 	thread := f.thread("acme")
 	f.say(thread, `50% off_now \o/ "x" 🙂`)
 	for query, found := range map[string]bool{
-		"50%": true, "5%f": false, "off_now": true, "offxnow": false, "f_n": true, `\o/`: true, `\\o`: false, `"X"`: true, "🙂": true, "%": true, "_": true, "%%": false,
+		"50%": true, "5%f": false, "off_now": true, "offxnow": false, "f_n": true, `\o/`: true, `\\o`: false,
+		`"X"`: true, "🙂": true, "%": true, "_": true, "%%": false,
 	} {
 		if got := len(f.pages(ThreadFilter{Tenant: "acme", Query: query}, Range{Limit: 10})) == 1; got != found {
 			f.t.Errorf("q=%s: found %v, want %v", query, got, found)
@@ -457,11 +464,15 @@ func anotherTenantSeesAndChangesNothing(t *testing.T, f *fixture) {
 		},
 		"DeleteThread": func() error { return f.DeleteThread(ctx, "other", mine.ID, at(60)) },
 		"Accept": func() error {
-			_, err := f.Accept(ctx, Acceptance{Thread: foreign, Version: before.Version, Message: userMessage(mine.ID, "x"), Epoch: "x", Lease: time.Minute, Now: at(60)})
+			_, err := f.Accept(ctx, Acceptance{
+				Thread: foreign, Version: before.Version, Message: userMessage(mine.ID, "x"), Epoch: "x", Lease: time.Minute, Now: at(60),
+			})
 			return err
 		},
 		"Accept to resend": func() error {
-			_, err := f.Accept(ctx, Acceptance{Thread: foreign, Version: before.Version, Message: said, Resend: true, Epoch: "x", Lease: time.Minute, Now: at(60)})
+			_, err := f.Accept(ctx, Acceptance{
+				Thread: foreign, Version: before.Version, Message: said, Resend: true, Epoch: "x", Lease: time.Minute, Now: at(60),
+			})
 			return err
 		},
 		"Message":  func() error { _, err := f.Message(ctx, "other", mine.ID, said.ID, true); return err },
@@ -613,7 +624,8 @@ func sendIsStoredAsItGoes(t *testing.T, f *fixture) {
 
 	second := newAttempt(m, "e1")
 	f.must(f.BeginAttempt(t.Context(), *second, &AttemptEnd{ID: first.ID, Kind: "unreachable", Phase: 0, EndedAt: at(1)}))
-	if n := f.count("SELECT COUNT(*) FROM attempts WHERE thread_id = $1 AND kind = 'unreachable' AND ended_at = $2", thread.ID, at(1).UnixMilli()); n != 1 {
+	ended := "SELECT COUNT(*) FROM attempts WHERE id = $1 AND kind = 'unreachable' AND ended_at = $2"
+	if n := f.count(ended, first.ID, at(1).UnixMilli()); n != 1 {
 		t.Error("the first attempt has not ended")
 	}
 
@@ -621,7 +633,8 @@ func sendIsStoredAsItGoes(t *testing.T, f *fixture) {
 	replies := []normalize.Message{replyTo(m, "one"), replyTo(m, "two")}
 	want := st.Thread
 	want.Backend, want.Route, want.Title, want.Status = "desk", "vip", "told", normalize.ThreadBlocked
-	want.Bindings = []normalize.Binding{{Backend: "desk", Vendor: "altur", Since: at(1), Remote: normalize.Remote{ThreadID: "r"}, Reason: "routed"}}
+	want.Bindings = []normalize.Binding{
+		{Backend: "desk", Vendor: "altur", Since: at(1), Remote: normalize.Remote{ThreadID: "r"}, Reason: "routed"}}
 	f.must(f.Finish(t.Context(), Finish{
 		Thread: want, Version: r.Version, Carry: "transcript", Message: m, Replies: replies, Epoch: "e1", Now: at(2),
 		Attempt: &AttemptEnd{ID: second.ID, Phase: 2, EndedAt: at(2)},
@@ -637,7 +650,9 @@ func sendIsStoredAsItGoes(t *testing.T, f *fixture) {
 func newThreadIsMadeWithItsMessage(t *testing.T, f *fixture) {
 	thread := fullThread("acme")
 	m := userMessage(thread.ID, "first")
-	r, err := f.Accept(t.Context(), Acceptance{Thread: thread, NewThread: true, Message: m, Epoch: "e", Lease: time.Minute, Now: t0, Attempt: newAttempt(m, "e")})
+	r, err := f.Accept(t.Context(), Acceptance{
+		Thread: thread, NewThread: true, Message: m, Epoch: "e", Lease: time.Minute, Now: t0, Attempt: newAttempt(m, "e"),
+	})
 	f.must(err)
 	thread.MessageCount = 1
 	f.same("thread", f.read(thread), StoredThread{Thread: thread, Version: r.Version, Busy: true})
@@ -651,7 +666,9 @@ func oneSendHoldsAThread(t *testing.T, f *fixture) {
 	thread := f.thread("acme")
 	m := userMessage(thread.ID, "one")
 	f.begin(thread, m, "e1")
-	second := Acceptance{Thread: thread, Version: f.read(thread).Version, Message: userMessage(thread.ID, "two"), Epoch: "e2", Lease: time.Minute, Now: at(0)}
+	second := Acceptance{
+		Thread: thread, Version: f.read(thread).Version, Message: userMessage(thread.ID, "two"), Epoch: "e2", Lease: time.Minute, Now: at(0),
+	}
 	_, err := f.Accept(t.Context(), second)
 	f.wantErr("a second send", err, ErrBusy)
 	f.end(thread, m, "e1", normalize.StatusFailed)
@@ -666,7 +683,9 @@ func acceptSeesThatTheThreadHasChanged(t *testing.T, f *fixture) {
 	version := f.read(thread).Version
 	_, err := f.UpdateThread(t.Context(), "acme", thread.ID, t0, func(st *StoredThread) error { st.Mode = normalize.ModeHuman; return nil })
 	f.must(err)
-	a := Acceptance{Thread: thread, Version: version, Message: userMessage(thread.ID, "x"), Key: newKey("acme", "b"), Epoch: "e", Lease: time.Minute, Now: t0}
+	a := Acceptance{
+		Thread: thread, Version: version, Message: userMessage(thread.ID, "x"), Key: newKey("acme", "b"), Epoch: "e", Lease: time.Minute, Now: t0,
+	}
 	_, err = f.Accept(t.Context(), a)
 	f.wantErr("Accept", err, ErrChanged)
 	f.same("messages", len(f.transcript(thread)), 0)
@@ -770,7 +789,9 @@ func bindingIsDurableBeforeTheSend(t *testing.T, f *fixture) {
 	thread := f.thread("acme")
 	m := userMessage(thread.ID, "hello")
 	r := f.begin(thread, m, "e")
-	b := normalize.Binding{Backend: "desk", Vendor: "conversations", Bot: "b", Remote: normalize.Remote{UserID: "p1"}, Since: at(1), Reason: "routed"}
+	b := normalize.Binding{
+		Backend: "desk", Vendor: "conversations", Bot: "b", Remote: normalize.Remote{UserID: "p1"}, Since: at(1), Reason: "routed",
+	}
 	f.must(f.SaveBinding(ctx, "acme", thread.ID, "e", b, at(1)))
 	f.same("person known", f.read(thread).Bindings, []normalize.Binding{b})
 	b.Remote.ThreadID = "c1"
@@ -803,7 +824,9 @@ func repeatedKeyGetsTheStoredAnswer(t *testing.T, f *fixture) {
 	m := userMessage(thread.ID, "hello")
 	r := f.begin(thread, m, "e1", withKey(key))
 	f.same("the first", r.Key, KeyState{})
-	running := KeyState{Found: true, Matches: true, Running: true, LeaseEnds: at(1), ThreadID: thread.ID, MessageID: m.ID, Message: normalize.StatusPending}
+	running := KeyState{
+		Found: true, Matches: true, Running: true, LeaseEnds: at(1), ThreadID: thread.ID, MessageID: m.ID, Message: normalize.StatusPending,
+	}
 	repeat := func() AcceptResult {
 		return f.begin(thread, userMessage(thread.ID, "hello"), "e2", withKey(key))
 	}
@@ -892,6 +915,39 @@ func keyOfAFailedMessageRunsTheSameMessageAgain(t *testing.T, f *fixture) {
 	f.same("messages", len(f.transcript(thread)), 2)
 }
 
+func keyRunsNoOtherMessage(_ *testing.T, f *fixture) {
+	thread := f.thread("acme")
+	key := newKey("acme", "body")
+	m, other := userMessage(thread.ID, "hello"), userMessage(thread.ID, "hello")
+	f.begin(thread, m, "e1", withKey(key))
+	f.end(thread, m, "e1", normalize.StatusFailed)
+	f.begin(thread, other, "e2")
+	f.end(thread, other, "e2", normalize.StatusFailed)
+	if r := f.begin(thread, other, "e3", withKey(key), func(a *Acceptance) { a.Resend = true }); r.Accepted {
+		f.t.Errorf("another failed message was accepted by the key of the first: %+v", r)
+	}
+}
+
+func keyRunsWhileItsMessageIsSentAgain(t *testing.T, f *fixture) {
+	thread := f.thread("acme")
+	key := newKey("acme", "body")
+	m := userMessage(thread.ID, "hello")
+	f.begin(thread, m, "e1", withKey(key))
+	f.end(thread, m, "e1", normalize.StatusFailed)
+	f.begin(thread, m, "e2", func(a *Acceptance) { a.Resend = true }) // by a request without the key
+	state, err := f.LookupKey(t.Context(), *key, t0)
+	f.must(err)
+	if !state.Running {
+		t.Errorf("while its message is sent: %+v", state)
+	}
+	f.end(thread, m, "e2", normalize.StatusSent)
+	state, err = f.LookupKey(t.Context(), *key, t0)
+	f.must(err)
+	if state.Running || state.Message != normalize.StatusSent {
+		t.Errorf("after its message was sent: %+v", state)
+	}
+}
+
 func keyOfADeadRunIsSettledByItsRepeat(t *testing.T, f *fixture) {
 	for _, c := range []struct {
 		attempt bool
@@ -935,7 +991,9 @@ func resendKeepsTheMessage(t *testing.T, f *fixture) {
 	if got := f.read(thread).MessageCount; got != 1 {
 		t.Errorf("%d messages counted, want 1", got)
 	}
-	_, err := f.Accept(t.Context(), Acceptance{Thread: thread, Version: f.read(thread).Version, Message: again, Resend: true, Epoch: "e3", Lease: time.Minute, Now: t0})
+	_, err := f.Accept(t.Context(), Acceptance{
+		Thread: thread, Version: f.read(thread).Version, Message: again, Resend: true, Epoch: "e3", Lease: time.Minute, Now: t0,
+	})
 	f.wantErr("while it is sent", err, ErrBusy)
 }
 
@@ -1185,22 +1243,29 @@ func updateMessageKeepsItsIdentity(t *testing.T, f *fixture) {
 	f.wantErr("of none", err, ErrNotFound)
 }
 
-// together makes writes share one batch: it keeps the writer busy until all of them
-// wait. In reports of failing writes it calls them by their index.
+// occupy keeps the writer busy until release is called.
+func (f *fixture) occupy() (release func()) {
+	entered, leave := make(chan struct{}), make(chan struct{})
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		_ = f.writer.write(context.Background(), func(*session) error { close(entered); <-leave; return nil })
+	})
+	<-entered
+	return sync.OnceFunc(func() { close(leave); wait.Wait() })
+}
+
+// together makes writes share one batch, in this order.
 func (f *fixture) together(calls ...func() error) []error {
 	f.t.Helper()
 	errs := make([]error, len(calls))
-	release, entered := make(chan struct{}), make(chan struct{})
+	release := f.occupy()
+	defer release()
 	var wait sync.WaitGroup
-	wait.Go(func() {
-		_ = f.writer.write(context.Background(), func(*session) error { close(entered); <-release; return nil })
-	})
-	<-entered
 	for i, call := range calls {
 		wait.Go(func() { errs[i] = call() })
 		f.eventually(func() bool { return len(f.writer.ops) == i+1 })
 	}
-	close(release)
+	release()
 	wait.Wait()
 	return errs
 }
@@ -1271,24 +1336,20 @@ func panicOfAChangeHurtsNoOther(t *testing.T, f *fixture) {
 func givenUpWriteNeverBegins(t *testing.T, f *fixture) {
 	thread := f.thread("acme")
 	ctx, cancel := context.WithCancel(t.Context())
-	release, entered := make(chan struct{}), make(chan struct{})
-	var wait sync.WaitGroup
-	wait.Go(func() {
-		_ = f.writer.write(context.Background(), func(*session) error { close(entered); <-release; return nil })
-	})
-	<-entered
+	defer cancel()
+	release := f.occupy()
+	defer release()
 	result := make(chan error, 1)
-	wait.Go(func() {
+	go func() {
 		_, err := f.UpdateThread(ctx, "acme", thread.ID, at(1), func(st *StoredThread) error { st.Title = "too late"; return nil })
 		result <- err
-	})
+	}()
 	f.eventually(func() bool { return len(f.writer.ops) == 1 })
 	cancel()
 	err := <-result
 	f.wantErr("the caller", err, ErrUnavailable)
 	f.wantErr("the caller", err, context.Canceled)
-	close(release)
-	wait.Wait()
+	release()
 	f.say(thread, "after it")
 	f.same("title", f.read(thread).Title, "")
 }
@@ -1301,7 +1362,9 @@ func oneKeyRunsOnce(t *testing.T, f *fixture) {
 		wait.Go(func() {
 			thread := newThread("acme")
 			m := userMessage(thread.ID, "x")
-			r, err := f.Accept(t.Context(), Acceptance{Thread: thread, NewThread: true, Message: m, Key: key, Epoch: m.ID, Lease: time.Minute, Now: t0})
+			r, err := f.Accept(t.Context(), Acceptance{
+				Thread: thread, NewThread: true, Message: m, Key: key, Epoch: m.ID, Lease: time.Minute, Now: t0,
+			})
 			if err != nil {
 				t.Error(err)
 			}
@@ -1341,7 +1404,9 @@ func hundredGoroutinesAgree(t *testing.T, f *fixture) {
 					t.Error(err)
 					return
 				}
-				r, err := f.Accept(ctx, Acceptance{Thread: thread, Version: st.Version, Message: m, Epoch: m.ID, Lease: time.Minute, Now: t0, Attempt: newAttempt(m, m.ID)})
+				r, err := f.Accept(ctx, Acceptance{
+					Thread: thread, Version: st.Version, Message: m, Epoch: m.ID, Lease: time.Minute, Now: t0, Attempt: newAttempt(m, m.ID),
+				})
 				if err != nil {
 					t.Error(err)
 					return

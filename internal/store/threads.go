@@ -172,7 +172,8 @@ func threadsQuery(f ThreadFilter, r Range) (text string, args []any) {
 		add("t.updated_at > ?", millis(f.UpdatedAfter))
 	}
 	if f.Query != "" {
-		add(`EXISTS (SELECT 1 FROM messages m WHERE m.thread_id = t.id AND lower(m.text) LIKE lower(?) ESCAPE '\')`, "%"+escapeLike.Replace(f.Query)+"%")
+		add(`EXISTS (SELECT 1 FROM messages m WHERE m.thread_id = t.id AND lower(m.text) LIKE lower(?) ESCAPE '\')`,
+			"%"+escapeLike.Replace(f.Query)+"%")
 	}
 	compare, order := "<", "DESC"
 	if r.Ascending {
@@ -203,7 +204,9 @@ var escapeLike = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 //
 // Change runs while all other writes wait: it must be quick, must not call the
 // store, may run more than once, and may run after the caller's context has ended.
-func (s *Store) UpdateThread(ctx context.Context, tenant, id string, now time.Time, change func(*StoredThread) error) (StoredThread, error) {
+func (s *Store) UpdateThread(
+	ctx context.Context, tenant, id string, now time.Time, change func(*StoredThread) error,
+) (StoredThread, error) {
 	var result StoredThread
 	err := s.writer.write(ctx, func(tx *session) error {
 		state, err := tx.state(tenant, id)

@@ -110,7 +110,6 @@ CREATE TABLE idempotency_keys (
     body_hash  BLOB    NOT NULL,
     thread_id  TEXT    NOT NULL REFERENCES threads (id) ON DELETE CASCADE,
     message_id TEXT    NOT NULL,
-    epoch      TEXT    NOT NULL, -- the send that runs, or ran last, for this key
     status     INTEGER NOT NULL, -- HTTP status of the answer; 0: none yet
     body       BLOB    NOT NULL,
     created_at INTEGER NOT NULL,
