@@ -338,7 +338,7 @@ func (opaque) Error() string { return "something" }
 // careless makes requests with http.Client, which follows redirects, and reads
 // answers of any size.
 func (m *model) careless(change func(*http.Request)) func(context.Context, []byte) (vendorhttp.Answer, error) {
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Transport: &http.Transport{DisableCompression: true}}
 	return func(ctx context.Context, body []byte) (vendorhttp.Answer, error) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, string(m.settings.BaseURL)+"/messages", bytes.NewReader(body))
 		if err != nil {

@@ -115,10 +115,13 @@ func faultIn(root gjson.Result) (vendorhttp.Fault, bool) {
 	if e.Type == gjson.String && e.Str != "" {
 		return vendorhttp.Fault{Message: e.Str}, true
 	}
-	if !e.IsObject() {
+	if !e.IsObject() || e.Raw == "{}" {
 		return vendorhttp.Fault{}, false
 	}
 	fault := vendorhttp.Fault{Code: word(e.Get("code")), Message: word(e.Get("message"))}
+	if code := e.Get("code"); code.Type == gjson.Number {
+		fault.Code = code.Raw
+	}
 	if fault.Code == "" {
 		fault.Code = word(e.Get("type"))
 	}
