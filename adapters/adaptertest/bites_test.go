@@ -112,6 +112,15 @@ func TestSuiteNamesThePromiseThatIsBroken(t *testing.T) {
 				return r, err
 			}
 		}},
+		{name: "takes the answer of any conversation", breaks: "foreign_answer_is_refused", change: func(m *model) { m.credulous = true }},
+		{name: "lets broken text through", breaks: "broken_text_is_cleaned", change: func(m *model) {
+			m.decode = func(a vendorhttp.Answer) (said modelAnswer, err error) {
+				if err := json.Unmarshal(a.Body, &said); err != nil || said.Thread == nil || said.Reply == nil {
+					return said, a.Invalid("no thread or no reply")
+				}
+				return said, nil
+			}
+		}},
 		{name: "mixes up two answers", breaks: "concurrent_sends", change: func(m *model) {
 			there, back := make(chan adapters.Reply), make(chan adapters.Reply)
 			m.outcome = func(r adapters.Reply, err error) (adapters.Reply, error) {

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"unicode/utf8"
 
 	"chatmux/adapters"
 	"chatmux/normalize"
@@ -185,7 +187,7 @@ var sendCases = []promise{
 		promise: "members that the adapter does not know, anywhere in the vendor's JSON, change nothing",
 		because: "vendors add fields without a word, and that must not end a conversation",
 		test: func(b *bench) error {
-			if err := b.serve(withUnknownMembers); err != nil {
+			if err := b.serve(rewritten(withUnknownMembers)); err != nil {
 				return err
 			}
 			ctx := context.Background()
@@ -206,6 +208,62 @@ var sendCases = []promise{
 				}
 			}
 			return nil
+		},
+	},
+	{
+		name:    "broken_text_is_cleaned",
+		promise: "NUL, a lone surrogate and bytes that are not UTF-8 in the vendor's text become U+FFFD, in the text and in the raw object",
+		because: "not every store and client takes them, and all must get the same",
+		test: func(b *bench) error {
+			const mark, broken, cleaned = "markinthetext", "a\\u0000b\\ud83dc\xff\xfed", "a\ufffdb\ufffdc\ufffd\ufffdd"
+			err := b.serve(rewritten(func(body []byte) []byte { return bytes.ReplaceAll(body, []byte(mark), []byte(broken)) }))
+			if err != nil {
+				return err
+			}
+			c, err := b.begin(context.Background())
+			if err != nil {
+				return err
+			}
+			reply, err := b.send(context.Background(), c, mark)
+			if err != nil {
+				return err
+			}
+			for _, m := range reply.Messages {
+				if !utf8.Valid(m.Raw) {
+					return errors.New("the raw object of the reply is not UTF-8")
+				}
+			}
+			return b.said(reply, strings.ReplaceAll(b.Answer(1, mark, mark), mark, cleaned))
+		},
+	},
+	{
+		name:    "foreign_answer_is_refused",
+		promise: "an answer that names another conversation than the one that was asked is an invalid reply",
+		because: "a person would read what somebody else was told",
+		test: func(b *bench) error {
+			var known atomic.Pointer[string]
+			var renamed atomic.Bool
+			err := b.serve(rewritten(func(body []byte) []byte {
+				id := known.Load()
+				if id == nil || !bytes.Contains(body, []byte(*id)) {
+					return body
+				}
+				renamed.Store(true)
+				return bytes.ReplaceAll(body, []byte(*id), []byte(neighbour(*id)))
+			}))
+			if err != nil {
+				return err
+			}
+			c, err := b.talk(context.Background(), "hello")
+			if err != nil || c.remote.ThreadID == "" {
+				return err
+			}
+			known.Store(&c.remote.ThreadID)
+			reply, err := b.adapter.Send(context.Background(), b.turn(c, "and now?"))
+			if !renamed.Load() {
+				return nil // this vendor's answers name no conversation
+			}
+			return wantError{kinds: []normalize.Kind{normalize.KindInvalidReply}, phase: normalize.PhaseStatus}.check(reply, err)
 		},
 	},
 	{
@@ -263,25 +321,42 @@ func arrived(body []byte, text string) error {
 	return fmt.Errorf("the text did not reach the vendor as it was: %s", excerpt(string(body)))
 }
 
-// withUnknownMembers adds members to every object of a twin's JSON answers.
-func withUnknownMembers(twin http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		recorder := httptest.NewRecorder()
-		twin.ServeHTTP(recorder, r)
-		body := recorder.Body.Bytes()
-		decoder := json.NewDecoder(bytes.NewReader(body))
-		decoder.UseNumber()
-		var v any
-		if decoder.Decode(&v) == nil && !decoder.More() {
-			body, _ = json.Marshal(widen(v)) // what was decoded encodes
-		}
-		for name, values := range recorder.Header() {
-			w.Header()[name] = values
-		}
-		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-		w.WriteHeader(recorder.Code)
-		_, _ = w.Write(body)
-	})
+// rewritten makes a wrapper that changes the bodies of a twin's answers.
+func rewritten(change func(body []byte) []byte) func(twin http.Handler) http.Handler {
+	return func(twin http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			recorder := httptest.NewRecorder()
+			twin.ServeHTTP(recorder, r)
+			body := change(recorder.Body.Bytes())
+			for name, values := range recorder.Header() {
+				w.Header()[name] = values
+			}
+			w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+			w.WriteHeader(recorder.Code)
+			_, _ = w.Write(body)
+		})
+	}
+}
+
+// withUnknownMembers adds members to every object of a JSON text.
+func withUnknownMembers(body []byte) []byte {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.UseNumber()
+	var v any
+	if decoder.Decode(&v) != nil || decoder.More() {
+		return body
+	}
+	body, _ = json.Marshal(widen(v)) // what was decoded encodes
+	return body
+}
+
+// neighbour gives an id of the same form that is another one.
+func neighbour(id string) string {
+	last := byte('1')
+	if id[len(id)-1] == last {
+		last = '2'
+	}
+	return id[:len(id)-1] + string(last)
 }
 
 func widen(v any) any {

@@ -82,7 +82,8 @@ type model struct {
 	deletes func() bool // false: it only says so
 	mode    func(normalize.Mode) normalize.Mode
 
-	plainKey string // set by the test that prints it
+	credulous bool   // it takes the answer of any conversation
+	plainKey  string // the key as a string
 }
 
 type modelAnswer struct {
@@ -114,6 +115,9 @@ func (m *model) Send(ctx context.Context, turn adapters.Turn) (adapters.Reply, e
 	if err != nil {
 		return m.outcome(adapters.Reply{}, err)
 	}
+	if remote.ThreadID != "" && *said.Thread != remote.ThreadID && !m.credulous {
+		return m.outcome(adapters.Reply{}, answer.Invalid("another conversation"))
+	}
 	reply := adapters.Reply{Remote: normalize.Remote{ThreadID: *said.Thread}}
 	if !said.Silent {
 		reply.Messages = []normalize.Message{{Role: normalize.RoleAssistant, Type: normalize.TypeText, Text: *said.Reply, Status: normalize.StatusComplete}}
@@ -133,8 +137,11 @@ func decodeModel(answer vendorhttp.Answer) (modelAnswer, error) {
 	if err := answer.Object(); err != nil {
 		return said, err
 	}
-	if err := json.Unmarshal(answer.Body, &said); err != nil || said.Thread == nil || said.Reply == nil && !said.Silent {
+	if err := json.Unmarshal(normalize.CleanBytes(answer.Body), &said); err != nil || said.Thread == nil || said.Reply == nil && !said.Silent {
 		return said, answer.Invalid("no thread or no reply")
+	}
+	if said.Reply != nil {
+		*said.Reply = normalize.CleanText(*said.Reply)
 	}
 	return said, nil
 }
