@@ -89,6 +89,14 @@ type (
 		HistoryLimits() HistoryLimits
 	}
 
+	// IdempotentSender is the talent of an adapter whose vendor takes a key along with
+	// a message and promises that the same key has one effect, however often it
+	// comes. Only then may a send be tried again after bytes may have left. The key
+	// is ours, never the caller's.
+	IdempotentSender interface {
+		SendOnce(ctx context.Context, turn Turn, key string) (Reply, error)
+	}
+
 	// AttachmentSender sends a message that has attachments.
 	AttachmentSender interface {
 		SendAttachments(ctx context.Context, turn Turn) (Reply, error)

@@ -229,6 +229,10 @@ func (a *Admission) Send(ctx context.Context, turn adapters.Turn) (adapters.Repl
 			return adapters.Reply{}, b.named(&normalize.Error{Kind: normalize.KindUnsupported, Detail: "the backend takes no attachments"})
 		}
 		send = sender.SendAttachments
+	default:
+		if once, ok := b.adapter.(adapters.IdempotentSender); ok {
+			send = func(ctx context.Context, turn adapters.Turn) (adapters.Reply, error) { return once.SendOnce(ctx, turn, turn.Message.ID) }
+		}
 	}
 	var reply adapters.Reply
 	failure := b.run(ctx, "send", a.ticket.report, func(ctx context.Context) (err error) {

@@ -9,6 +9,7 @@ var talents = []struct {
 	has  func(adapters.Adapter) bool
 }{
 	{"history", is[adapters.History]},
+	{"idempotent", is[adapters.IdempotentSender]},
 	{"attachments", is[adapters.AttachmentSender]},
 	{"operator", is[adapters.OperatorSender]},
 	{"create_thread", is[adapters.ThreadCreator]},
@@ -50,6 +51,10 @@ func (b *Backend) Capabilities() []string { return Capabilities(b.adapter) }
 // Stateful reports whether the vendor keeps the conversation. One that does not is
 // given what was said before with every message.
 func (b *Backend) Stateful() bool { return !is[adapters.History](b.adapter) }
+
+// Idempotent reports whether a message may be sent again although the vendor may have
+// it already.
+func (b *Backend) Idempotent() bool { return is[adapters.IdempotentSender](b.adapter) }
 
 // HistoryLimits says how much of what was said before goes along with a message;
 // zero for a stateful backend.

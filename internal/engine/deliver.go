@@ -176,8 +176,12 @@ func (s *sending) waitToTryAgain(b *backend.Backend, failure *normalize.Error, t
 	if try >= limits.Attempts {
 		return false
 	}
+	again := failure.Kind.Policy().Again
+	if again == normalize.AgainIfIdempotent && b.Idempotent() && s.plain() {
+		again = normalize.AgainBackedOff
+	}
 	var wait time.Duration
-	switch failure.Kind.Policy().Again {
+	switch again {
 	case normalize.AgainBackedOff:
 		wait = rand.N(min(limits.Base<<(try-1), limits.Cap)) + 1 // full jitter
 	case normalize.AgainAfterWait:
@@ -196,6 +200,12 @@ func (s *sending) waitToTryAgain(b *backend.Backend, failure *normalize.Error, t
 	case <-s.ctx.Done():
 		return false
 	}
+}
+
+// plain reports whether the message is an ordinary one of the person's, without
+// attachments: the only kind that can be sent under a key.
+func (s *sending) plain() bool {
+	return s.message.Role == normalize.RoleUser && len(s.message.Attachments) == 0
 }
 
 // verdict is the failure that the caller sees. If only one backend came into
