@@ -1,0 +1,164 @@
+// Package httpapi serves chatmux's own API under /v1: JSON in and out, callers
+// with keys, and a problem object for everything that goes wrong. It checks what
+// comes in, strictly and all at once, hands it to the engine, and writes down
+// what the engine says. It decides nothing about delivery.
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/gorilla/mux"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"chatmux/internal/engine"
+	"chatmux/normalize"
+)
+
+// Engine is what the API speaks to. Every error is or wraps a *normalize.Error;
+// any other error counts as a fault of ours.
+type Engine interface {
+	CreateThread(ctx context.Context, from engine.Origin, thread engine.NewThread) (normalize.Thread, error)
+	// Threads returns one page and the cursor of the next one, empty on the last.
+	Threads(ctx context.Context, from engine.Origin, filter engine.ThreadFilter, page engine.Page) ([]normalize.Thread, string, error)
+	Thread(ctx context.Context, from engine.Origin, id string, raw bool) (normalize.Thread, error)
+	UpdateThread(ctx context.Context, from engine.Origin, id string, patch engine.ThreadPatch) (normalize.Thread, error)
+	DeleteThread(ctx context.Context, from engine.Origin, id string) ([]engine.Erasure, error)
+	// Send and Resend fill the turn's Thread and Backend as far as they are known
+	// also when they return an error.
+	Send(ctx context.Context, from engine.Origin, send engine.SendRequest) (engine.Turn, error)
+	Resend(ctx context.Context, from engine.Origin, threadID, messageID string, timeout time.Duration, key *engine.Key) (engine.Turn, error)
+	// Messages returns one page and the cursor of the next one, empty on the last.
+	Messages(ctx context.Context, from engine.Origin, threadID string, page engine.Page) ([]normalize.Message, string, error)
+	Message(ctx context.Context, from engine.Origin, threadID, messageID string, raw bool) (normalize.Message, error)
+	SetFeedback(ctx context.Context, from engine.Origin, threadID, messageID string, feedback normalize.Feedback) (normalize.Message, error)
+	Move(ctx context.Context, from engine.Origin, threadID, backend, carry string) (normalize.Thread, error)
+	Backends() []engine.BackendState
+	Backend(name string) (engine.BackendState, error)
+	Explain(from engine.Origin, send engine.SendRequest) (engine.Explanation, error)
+	// Ready reports why no send could be served now; nil when it could.
+	Ready(ctx context.Context) error
+}
+
+// Limits are what the door keeps by itself. A zero field takes its default.
+type Limits struct {
+	Body        int64         // bytes of a request body; default 1 MiB
+	InFlight    int           // sends at once; default 512
+	BodyTimeout time.Duration // how long a body may take to arrive; default 30 s
+}
+
+// Options say how an API behaves.
+type Options struct {
+	Callers      []Caller // none: everybody may call, as tenant "default"
+	Limits       Limits
+	Metrics      http.Handler     // what /metrics answers; nil: that path does not exist
+	NewRequestID func() string    // default: req_ and a UUIDv7
+	Now          func() time.Time // default: time.Now
+}
+
+// API is the handler. It is meant for a server with ReadHeaderTimeout 10 s,
+// WriteTimeout 0 and DisableGeneralOptionsHandler, so that `OPTIONS *` is answered
+// here too.
+type API struct {
+	engine    Engine
+	limits    Limits
+	newID     func() string
+	now       func() time.Time
+	log       *zap.Logger
+	meters    *meters
+	callers   atomic.Pointer[callers]
+	endpoints []endpoint
+	router    *mux.Router
+
+	unready atomic.Bool  // set by Drain
+	stopped atomic.Bool  // set by StopSends
+	sends   atomic.Int64 // in flight
+}
+
+// New builds the API. Its metrics are registered with registry; nil registers
+// them nowhere. A nil log is silent. It fails for callers that cannot be told
+// apart and for a registry that has metrics of these names already.
+func New(e Engine, o Options, log *zap.Logger, registry prometheus.Registerer) (*API, error) {
+	if e == nil {
+		return nil, errors.New("httpapi: an engine is needed")
+	}
+	a := &API{engine: e, limits: o.Limits, newID: o.NewRequestID, now: o.Now, log: log, meters: newMeters()}
+	if a.limits.Body <= 0 {
+		a.limits.Body = 1 << 20
+	}
+	if a.limits.InFlight <= 0 {
+		a.limits.InFlight = 512
+	}
+	if a.limits.BodyTimeout <= 0 {
+		a.limits.BodyTimeout = 30 * time.Second
+	}
+	if a.newID == nil {
+		a.newID = newRequestID
+	}
+	if a.now == nil {
+		a.now = time.Now
+	}
+	if a.log == nil {
+		a.log = zap.NewNop()
+	}
+	if err := a.SetCallers(o.Callers); err != nil {
+		return nil, err
+	}
+	if registry != nil {
+		if err := a.meters.register(registry); err != nil {
+			return nil, err
+		}
+	}
+	a.endpoints = endpoints(o.Metrics)
+	a.router = a.newRouter()
+	return a, nil
+}
+
+func newRequestID() string {
+	return normalize.FormatID(normalize.PrefixRequest, uuid.Must(uuid.NewV7()))
+}
+
+// SetCallers replaces who may call. Requests that are already inside are not
+// disturbed; a caller that stays keeps its count of requests in flight, and its
+// rate where that is unchanged. On an error the old callers stay.
+func (a *API) SetCallers(list []Caller) error {
+	next, err := newCallers(list, a.callers.Load())
+	if err != nil {
+		return err
+	}
+	a.callers.Store(next)
+	return nil
+}
+
+// Drain makes /readyz answer 503 `draining` from now on, so that nobody new is
+// sent here. Requests are served as before.
+func (a *API) Drain() { a.unready.Store(true) }
+
+// StopSends drains, and refuses every send that has not begun with 503
+// `draining`. Sends in flight go on.
+func (a *API) StopSends() {
+	a.unready.Store(true)
+	a.stopped.Store(true)
+}
+
+// Route is one method of one path.
+type Route struct {
+	Method string
+	Path   string // a template: /v1/threads/{thread}
+}
+
+// Routes lists every method of every path that the API serves, HEAD left out.
+func (a *API) Routes() []Route {
+	var list []Route
+	for _, e := range a.endpoints {
+		for _, m := range e.methods {
+			list = append(list, Route{Method: m.name, Path: e.path})
+		}
+	}
+	return list
+}
