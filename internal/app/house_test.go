@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
+	"chatmux/adapters"
 	"chatmux/adapters/all"
 	"chatmux/internal/app"
 	"chatmux/internal/config"
@@ -46,13 +47,17 @@ type house struct {
 }
 
 // startHouse runs the house of a config, and drains it when the test ends.
-func startHouse(t *testing.T, text string) *house {
+// Without adapters it has all of ours.
+func startHouse(t *testing.T, text string, specs ...adapters.Spec) *house {
 	t.Helper()
-	c, err := config.Parse("config.yaml", []byte(text), config.Options{Settings: app.Settings(all.Adapters()), Getenv: os.LookupEnv})
+	if specs == nil {
+		specs = all.Adapters()
+	}
+	c, err := config.Parse("config.yaml", []byte(text), config.Options{Settings: app.Settings(specs), Getenv: os.LookupEnv})
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := app.New(t.Context(), c, app.Options{Adapters: all.Adapters(), Log: zap.NewNop()})
+	a, err := app.New(t.Context(), c, app.Options{Adapters: specs, Log: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}

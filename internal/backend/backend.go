@@ -231,7 +231,9 @@ func (a *Admission) Send(ctx context.Context, turn adapters.Turn) (adapters.Repl
 		send = sender.SendAttachments
 	default:
 		if once, ok := b.adapter.(adapters.IdempotentSender); ok {
-			send = func(ctx context.Context, turn adapters.Turn) (adapters.Reply, error) { return once.SendOnce(ctx, turn, turn.Message.ID) }
+			send = func(ctx context.Context, turn adapters.Turn) (adapters.Reply, error) {
+				return once.SendOnce(ctx, turn, turn.Message.ID)
+			}
 		}
 	}
 	var reply adapters.Reply
