@@ -2,6 +2,7 @@ package normalize
 
 import (
 	"bytes"
+	"encoding/json"
 	"strconv"
 	"strings"
 	"time"
@@ -85,4 +86,22 @@ func ParseTime(s string) (time.Time, bool) {
 		}
 	}
 	return time.Time{}, false
+}
+
+// UnquoteJSON reads a JSON string literal, quotes included, and cleans its text as
+// CleanText does. Lone surrogates become U+FFFD, and nothing beside them is lost
+// (gjson's own reading loses the character after one). What is no string literal
+// gives the empty text.
+func UnquoteJSON(literal string) string {
+	if len(literal) < 2 || literal[0] != '"' {
+		return ""
+	}
+	if strings.IndexByte(literal, '\\') < 0 {
+		return CleanText(literal[1 : len(literal)-1])
+	}
+	var s string
+	if json.Unmarshal([]byte(literal), &s) != nil {
+		return ""
+	}
+	return CleanText(s)
 }

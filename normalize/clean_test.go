@@ -158,3 +158,24 @@ func TestExcerptIsShortHarmlessAndOnOneLine(t *testing.T) {
 		}
 	})
 }
+
+func TestAJSONStringIsReadWholeAlsoBesideALoneSurrogate(t *testing.T) {
+	for literal, want := range map[string]string{
+		`"plain"`:             "plain",
+		`""`:                  "",
+		`"a\n\"b\"\u00e9 \\"`: "a\n\"b\"é \\",
+		`"\ud83d\ude00"`:      "😀",
+		`"\ud800\u0041B"`:     "\uFFFDAB",
+		`"\udc00"`:            "\uFFFD",
+		"\"a\xffb\"":          "a\uFFFDb",
+		`"a\u0000b"`:          "a\uFFFDb",
+		`12`:                  "",
+		``:                    "",
+		`"`:                   "",
+		`"\x"`:                "",
+	} {
+		if got := normalize.UnquoteJSON(literal); got != want {
+			t.Errorf("%s: %q, want %q", literal, got, want)
+		}
+	}
+}

@@ -363,14 +363,7 @@ func present(v gjson.Result) bool { return v.Exists() && v.Type != gjson.Null }
 func text(v gjson.Result) string {
 	switch v.Type {
 	case gjson.String:
-		if strings.Contains(v.Raw, `\u`) {
-			// gjson takes the character after a lone surrogate along with it.
-			var s string
-			if json.Unmarshal([]byte(v.Raw), &s) == nil {
-				return normalize.CleanText(s)
-			}
-		}
-		return normalize.CleanText(v.Str)
+		return normalize.UnquoteJSON(v.Raw)
 	case gjson.Number:
 		return v.Raw
 	default:

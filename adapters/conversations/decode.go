@@ -277,11 +277,7 @@ func text(v gjson.Result) string {
 	if v.Type != gjson.String {
 		return ""
 	}
-	s := v.Str
-	if strings.Contains(v.Raw, `\u`) {
-		_ = json.Unmarshal([]byte(v.Raw), &s) // the body was checked to be JSON
-	}
-	return normalize.CleanText(s)
+	return normalize.UnquoteJSON(v.Raw)
 }
 
 // firstTold gives the first of some fields that is there and not null.

@@ -54,7 +54,7 @@ func textOf(message gjson.Result) (string, bool) {
 	content := message.Get("content")
 	switch {
 	case content.Type == gjson.String && content.Str != "":
-		return content.Str, true
+		return normalize.UnquoteJSON(content.Raw), true
 	case content.IsArray():
 		if text, ok := textOfParts(content); ok {
 			return text, text != ""
@@ -62,7 +62,7 @@ func textOf(message gjson.Result) (string, bool) {
 		return "", false
 	case content.Type == gjson.String, content.Type == gjson.Null: // Null also where it is missing
 		refusal := message.Get("refusal")
-		return refusal.Str, refusal.Type == gjson.String && refusal.Str != ""
+		return normalize.UnquoteJSON(refusal.Raw), refusal.Type == gjson.String && refusal.Str != ""
 	default:
 		return "", false
 	}
@@ -84,7 +84,7 @@ func textOfParts(parts gjson.Result) (text string, ok bool) {
 			return true
 		}
 		ok = piece.Type == gjson.String
-		b.WriteString(piece.Str)
+		b.WriteString(normalize.UnquoteJSON(piece.Raw))
 		return ok
 	})
 	return b.String(), ok
@@ -92,10 +92,7 @@ func textOfParts(parts gjson.Result) (text string, ok bool) {
 
 // word gives a string, and "" for everything else.
 func word(r gjson.Result) string {
-	if r.Type != gjson.String {
-		return ""
-	}
-	return normalize.CleanText(r.Str)
+	return normalize.UnquoteJSON(r.Raw)
 }
 
 // explain reads the error body of an answer that is not 2xx.

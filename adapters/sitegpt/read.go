@@ -486,14 +486,7 @@ func text(value gjson.Result) string {
 	if value.Type != gjson.String {
 		return ""
 	}
-	s := value.Str
-	if strings.Contains(value.Raw, `\ud`) || strings.Contains(value.Raw, `\uD`) {
-		// gjson takes what follows a lone surrogate for its other half, and loses it.
-		if err := json.Unmarshal([]byte(value.Raw), &s); err != nil {
-			s = value.Str
-		}
-	}
-	return normalize.CleanText(s)
+	return normalize.UnquoteJSON(value.Raw)
 }
 
 // identifier returns an id. The vendor's ids are longer than a float64 can hold,
