@@ -1,7 +1,6 @@
 package conversations
 
 import (
-	"encoding/json"
 	"slices"
 	"strings"
 	"time"
