@@ -247,6 +247,24 @@ type wantError struct {
 	retryAfter time.Duration
 }
 
+// answered is a failure after a status line was read, of one of these kinds.
+func answered(kinds ...normalize.Kind) wantError {
+	return wantError{kinds: kinds, phase: normalize.PhaseStatus}
+}
+
+// unanswered is a failure after the request had left and before a status line.
+func unanswered(kinds ...normalize.Kind) wantError {
+	return wantError{kinds: kinds, phase: normalize.PhaseWritten}
+}
+
+// with adds what the failure must tell of the answer.
+func (w wantError) with(status int, retryAfter time.Duration) wantError {
+	w.status, w.retryAfter = status, retryAfter
+	return w
+}
+
+// check judges what Send returned: beside the failure there may be a text that is
+// marked incomplete, and no other reply.
 func (w wantError) check(reply adapters.Reply, err error) error {
 	if err == nil {
 		return fmt.Errorf("no error, and %d replies; want %s", len(reply.Messages), w.kinds)

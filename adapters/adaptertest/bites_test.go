@@ -54,7 +54,10 @@ func TestSuiteNamesThePromiseThatIsBroken(t *testing.T) {
 				_, _ = m.client.Do(ctx, vendorhttp.Call{Method: http.MethodPost, Path: "/threads/x/mode/ai"})
 			}
 		}},
-		{name: "takes HTML for silence", breaks: "wrong_answer_is_a_failure", change: onFailure(normalize.KindInvalidReply, func(*normalize.Error) error { return nil })},
+		{
+			name: "takes HTML for silence", breaks: "wrong_answer_is_a_failure",
+			change: onFailure(normalize.KindInvalidReply, func(*normalize.Error) error { return nil }),
+		},
 		{name: "takes an empty object for an empty reply", breaks: "wrong_answer_is_a_failure", change: func(m *model) {
 			m.decode = func(a vendorhttp.Answer) (said modelAnswer, err error) {
 				said, err = decodeModel(a)
@@ -68,7 +71,7 @@ func TestSuiteNamesThePromiseThatIsBroken(t *testing.T) {
 		{name: "takes a cut text for a whole one", breaks: "cut_answer_is_a_failure", change: func(m *model) {
 			m.outcome = func(r adapters.Reply, err error) (adapters.Reply, error) {
 				if e := normalize.AsError(err); e != nil && e.Kind == normalize.KindTruncated {
-					r.Messages = []normalize.Message{{Role: normalize.RoleAssistant, Type: normalize.TypeText, Text: "You sa", Status: normalize.StatusComplete}}
+					r.Messages = []normalize.Message{spoken("You sa")}
 				}
 				return r, err
 			}
@@ -83,8 +86,14 @@ func TestSuiteNamesThePromiseThatIsBroken(t *testing.T) {
 		}},
 		{name: "trims the text", breaks: "text_is_intact", change: func(m *model) { m.text = strings.TrimSpace }},
 		{name: "escapes HTML", breaks: "text_is_intact", change: func(m *model) { m.text = html.EscapeString }},
-		{name: "makes CR LF to LF", breaks: "text_is_intact", change: func(m *model) { m.text = func(s string) string { return strings.ReplaceAll(s, "\r\n", "\n") } }},
-		{name: "cuts long texts", breaks: "text_is_intact", change: func(m *model) { m.text = func(s string) string { return s[:min(len(s), 60000)] } }},
+		{
+			name: "makes CR LF to LF", breaks: "text_is_intact",
+			change: func(m *model) { m.text = func(s string) string { return strings.ReplaceAll(s, "\r\n", "\n") } },
+		},
+		{
+			name: "cuts long texts", breaks: "text_is_intact",
+			change: func(m *model) { m.text = func(s string) string { return s[:min(len(s), 60000)] } },
+		},
 		{name: "loses the remote id", breaks: "remote_id_round_trip memory", change: func(m *model) {
 			m.outcome = func(r adapters.Reply, err error) (adapters.Reply, error) {
 				r.Remote = normalize.Remote{}
@@ -145,10 +154,22 @@ func TestSuiteNamesThePromiseThatIsBroken(t *testing.T) {
 				return decodeModel(a)
 			}
 		}},
-		{name: "takes 429 for a refusal", breaks: "status_to_kind", change: onFailure(normalize.KindRateLimited, withKind(normalize.KindRejected))},
-		{name: "takes 503 for any fault", breaks: "status_to_kind", change: onFailure(normalize.KindOverloaded, withKind(normalize.KindVendorFault))},
-		{name: "forgets how long to wait", breaks: "status_to_kind", change: onFailure(normalize.KindRateLimited, func(e *normalize.Error) error { e.RetryAfter = 0; return e })},
-		{name: "forgets the vendor's status", breaks: "status_to_kind", change: onFailure(normalize.KindRejected, func(e *normalize.Error) error { e.VendorStatus = 0; return e })},
+		{
+			name: "takes 429 for a refusal", breaks: "status_to_kind",
+			change: onFailure(normalize.KindRateLimited, withKind(normalize.KindRejected)),
+		},
+		{
+			name: "takes 503 for any fault", breaks: "status_to_kind",
+			change: onFailure(normalize.KindOverloaded, withKind(normalize.KindVendorFault)),
+		},
+		{
+			name: "forgets how long to wait", breaks: "status_to_kind",
+			change: onFailure(normalize.KindRateLimited, func(e *normalize.Error) error { e.RetryAfter = 0; return e }),
+		},
+		{
+			name: "forgets the vendor's status", breaks: "status_to_kind",
+			change: onFailure(normalize.KindRejected, func(e *normalize.Error) error { e.VendorStatus = 0; return e }),
+		},
 		{name: "returns errors without a kind", breaks: "status_to_kind refused_connection", change: func(m *model) {
 			m.outcome = func(r adapters.Reply, err error) (adapters.Reply, error) {
 				if err != nil {
@@ -157,7 +178,10 @@ func TestSuiteNamesThePromiseThatIsBroken(t *testing.T) {
 				return r, err
 			}
 		}},
-		{name: "calls every broken connection unreachable", breaks: "broken_connection", change: onFailure(normalize.KindDisconnected, withKind(normalize.KindUnreachable))},
+		{
+			name: "calls every broken connection unreachable", breaks: "broken_connection",
+			change: onFailure(normalize.KindDisconnected, withKind(normalize.KindUnreachable)),
+		},
 		{name: "loses the phase", breaks: "broken_connection silence_is_a_timeout", change: func(m *model) {
 			m.outcome = func(r adapters.Reply, err error) (adapters.Reply, error) {
 				if e := normalize.AsError(err); e != nil {
@@ -166,12 +190,19 @@ func TestSuiteNamesThePromiseThatIsBroken(t *testing.T) {
 				return r, err
 			}
 		}},
-		{name: "takes garbage for a broken connection", breaks: "garbage_is_not_HTTP", change: onFailure(normalize.KindNotHTTP, withKind(normalize.KindDisconnected))},
-		{name: "takes a reset in the answer for one before it", breaks: "reset_in_the_answer", change: onFailure(normalize.KindTruncated, withKind(normalize.KindDisconnected))},
+		{
+			name: "takes garbage for a broken connection", breaks: "garbage_is_not_HTTP",
+			change: onFailure(normalize.KindNotHTTP, withKind(normalize.KindDisconnected)),
+		},
+		{
+			name: "takes a reset in the answer for one before it", breaks: "reset_in_the_answer",
+			change: onFailure(normalize.KindTruncated, withKind(normalize.KindDisconnected)),
+		},
 		{name: "waits for ever", breaks: "silence_is_a_timeout stalled_answer_is_a_timeout", change: func(m *model) {
 			m.env.FirstByte, m.env.Idle = time.Hour, time.Hour
 		}},
-		{name: "does not look at the context", breaks: "caller_gone caller_gone_in_the_answer cause_of_the_end_is_kept deadline_is_told cancelled_before", change: func(m *model) {
+		{name: "does not look at the context", breaks: "caller_gone caller_gone_in_the_answer " +
+			"cause_of_the_end_is_kept deadline_is_told cancelled_before", change: func(m *model) {
 			m.context = context.WithoutCancel
 		}},
 		{name: "calls every end canceled", breaks: "cause_of_the_end_is_kept deadline_is_told", change: func(m *model) {
@@ -211,7 +242,10 @@ func TestSuiteNamesThePromiseThatIsBroken(t *testing.T) {
 		{name: "passes an Idempotency-Key on", breaks: "headers_are_the_adapters_own", change: func(m *model) {
 			m.request = m.careless(func(r *http.Request) { r.Header.Set("Idempotency-Key", metadataCanary) })
 		}},
-		{name: "prints the key", breaks: "adapter_does_not_print_the_key", change: func(m *model) { m.plainKey = m.settings.APIKey.Reveal() }},
+		{
+			name: "prints the key", breaks: "adapter_does_not_print_the_key",
+			change: func(m *model) { m.plainKey = m.settings.APIKey.Reveal() },
+		},
 		{name: "dials for every message", breaks: "connection_is_used_again", change: func(m *model) {
 			m.before = func(_ context.Context, m *model) { _ = m.client.Close() }
 		}},
@@ -227,7 +261,10 @@ func TestSuiteNamesThePromiseThatIsBroken(t *testing.T) {
 		{name: "lists without end", breaks: "messages_are_listed_whole_and_in_order", change: func(m *model) {
 			m.list = func(p adapters.MessagePage) adapters.MessagePage { p.NextCursor = "x"; return p }
 		}},
-		{name: "only says that it deletes", breaks: "deleted_thread_is_gone", change: func(m *model) { m.deletes = func() bool { return false } }},
+		{
+			name: "only says that it deletes", breaks: "deleted_thread_is_gone",
+			change: func(m *model) { m.deletes = func() bool { return false } },
+		},
 		{name: "never leaves mode ai", breaks: "human_mode_silences_the_bot", change: func(m *model) {
 			m.mode = func(normalize.Mode) normalize.Mode { return normalize.ModeAI }
 		}},
@@ -365,7 +402,8 @@ func (m *model) careless(change func(*http.Request)) func(context.Context, []byt
 		answer := vendorhttp.Answer{Status: resp.StatusCode, Header: resp.Header}
 		answer.Body, err = io.ReadAll(resp.Body)
 		if err != nil || resp.StatusCode > 299 {
-			return answer, &normalize.Error{Kind: vendorhttp.KindOfStatus(resp.StatusCode, false), Phase: normalize.PhaseStatus, VendorStatus: resp.StatusCode}
+			kind := vendorhttp.KindOfStatus(resp.StatusCode, false)
+			return answer, &normalize.Error{Kind: kind, Phase: normalize.PhaseStatus, VendorStatus: resp.StatusCode}
 		}
 		return answer, nil
 	}

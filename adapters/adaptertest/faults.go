@@ -74,7 +74,7 @@ var faultCases = []promise{
 		because: "the kind decides alone what happens next: breaker, retry, another backend, the caller's answer",
 		test: func(b *bench) error {
 			return refusals(b, statuses, func(s refusal) (string, wantError) {
-				return s.fault, wantError{kinds: []normalize.Kind{s.kind}, phase: normalize.PhaseStatus, status: s.status, retryAfter: s.retryAfter}
+				return s.fault, answered(s.kind).with(s.status, s.retryAfter)
 			})
 		},
 	},
@@ -84,7 +84,7 @@ var faultCases = []promise{
 		because: "a bot that seems to say nothing is a fault that nobody sees",
 		test: func(b *bench) error {
 			return refusals(b, wrongAnswers, func(fault string) (string, wantError) {
-				return fault, wantError{kinds: []normalize.Kind{normalize.KindInvalidReply}, phase: normalize.PhaseStatus}
+				return fault, answered(normalize.KindInvalidReply)
 			})
 		},
 	},
@@ -100,7 +100,7 @@ var faultCases = []promise{
 			defer target.Close()
 			err = refusals(b, []int{301, 302, 303, 307, 308}, func(status int) (string, wantError) {
 				return fmt.Sprintf("redirect %d %s%s", status, target.URL(), b.Spec.TwinPath),
-					wantError{kinds: []normalize.Kind{normalize.KindRedirected}, phase: normalize.PhaseStatus, status: status}
+					answered(normalize.KindRedirected).with(status, 0)
 			})
 			if n := target.Requests(); n > 0 {
 				err = errors.Join(err, fmt.Errorf("%d requests reached the target", n))
@@ -133,7 +133,7 @@ var faultCases = []promise{
 					if c.word == " close" {
 						kind = normalize.KindInvalidReply
 					}
-					return fmt.Sprintf("cut %d%s", c.at, c.word), wantError{kinds: []normalize.Kind{kind}, phase: normalize.PhaseStatus}
+					return fmt.Sprintf("cut %d%s", c.at, c.word), answered(kind)
 				})
 				if err != nil {
 					return err
@@ -167,7 +167,7 @@ var faultCases = []promise{
 		test: func(b *bench) error {
 			return each([]string{"oversize 50MiB", "oversize 50MiB chunked"}, itself, func(fault string) error {
 				err := refusals(b, []string{fault}, func(fault string) (string, wantError) {
-					return fault, wantError{kinds: []normalize.Kind{normalize.KindTooLarge}, phase: normalize.PhaseStatus}
+					return fault, answered(normalize.KindTooLarge)
 				})
 				ledger, awaited := b.await(allDone)
 				for _, e := range ledger {
@@ -208,7 +208,7 @@ var faultCases = []promise{
 		because: "the vendor may have the message: it must neither be sent again nor be called failed",
 		test: func(b *bench) error {
 			return refusals(b, []string{"reset", "fin", "reset early", "read 5"}, func(fault string) (string, wantError) {
-				return fault, wantError{kinds: []normalize.Kind{normalize.KindDisconnected}, phase: normalize.PhaseWritten}
+				return fault, unanswered(normalize.KindDisconnected)
 			})
 		},
 	},
@@ -218,7 +218,7 @@ var faultCases = []promise{
 		because: "the vendor has accepted the message, so it counts as sent",
 		test: func(b *bench) error {
 			return refusals(b, []string{"reset head"}, func(fault string) (string, wantError) {
-				return fault, wantError{kinds: []normalize.Kind{normalize.KindTruncated}, phase: normalize.PhaseStatus}
+				return fault, answered(normalize.KindTruncated)
 			})
 		},
 	},
@@ -228,7 +228,7 @@ var faultCases = []promise{
 		because: "it says that something else listens there",
 		test: func(b *bench) error {
 			return refusals(b, []string{"garbage"}, func(fault string) (string, wantError) {
-				return fault, wantError{kinds: []normalize.Kind{normalize.KindNotHTTP}, phase: normalize.PhaseWritten}
+				return fault, unanswered(normalize.KindNotHTTP)
 			})
 		},
 	},
@@ -239,7 +239,7 @@ var faultCases = []promise{
 		test: func(b *bench) error {
 			hasty := roomy
 			hasty.FirstByte = 50 * time.Millisecond
-			err := b.impatient(hasty, "tarpit", wantError{kinds: []normalize.Kind{normalize.KindTimeout}, phase: normalize.PhaseWritten})
+			err := b.impatient(hasty, "tarpit", unanswered(normalize.KindTimeout))
 			return errors.Join(err, b.peerLeft())
 		},
 	},
@@ -250,7 +250,7 @@ var faultCases = []promise{
 		test: func(b *bench) error {
 			hasty := roomy
 			hasty.FirstByte = 200 * time.Millisecond
-			return b.impatient(hasty, "1xx", wantError{kinds: []normalize.Kind{normalize.KindTimeout, normalize.KindNotHTTP}, phase: normalize.PhaseWritten})
+			return b.impatient(hasty, "1xx", unanswered(normalize.KindTimeout, normalize.KindNotHTTP))
 		},
 	},
 	{
@@ -260,7 +260,7 @@ var faultCases = []promise{
 		test: func(b *bench) error {
 			hasty := roomy
 			hasty.Idle = 50 * time.Millisecond
-			err := b.impatient(hasty, "drip 5 1h", wantError{kinds: []normalize.Kind{normalize.KindTimeout}, phase: normalize.PhaseStatus})
+			err := b.impatient(hasty, "drip 5 1h", answered(normalize.KindTimeout))
 			return errors.Join(err, b.peerLeft())
 		},
 	},
@@ -270,7 +270,7 @@ var faultCases = []promise{
 		because: "that our client left is no fault of the vendor and must not open its breaker",
 		test: func(b *bench) error {
 			return b.cancelled("tarpit", errors.New("the client left"),
-				wantError{kinds: []normalize.Kind{normalize.KindCanceled}, phase: normalize.PhaseWritten})
+				unanswered(normalize.KindCanceled))
 		},
 	},
 	{
@@ -287,8 +287,10 @@ var faultCases = []promise{
 		promise: "a context that ends with a *normalize.Error as its cause gives a failure of that kind",
 		because: "only who ended it knows whether the backend was slow, the budget used up, or the client gone",
 		test: func(b *bench) error {
-			return each([]normalize.Kind{normalize.KindTimeout, normalize.KindDeadline, normalize.KindDraining}, normalize.Kind.String, func(kind normalize.Kind) error {
-				return b.cancelled("tarpit", &normalize.Error{Kind: kind}, wantError{kinds: []normalize.Kind{kind}, phase: normalize.PhaseWritten})
+			kinds := []normalize.Kind{normalize.KindTimeout, normalize.KindDeadline, normalize.KindDraining}
+			return each(kinds, normalize.Kind.String, func(kind normalize.Kind) error {
+				want := unanswered(kind)
+				return b.cancelled("tarpit", &normalize.Error{Kind: kind}, want)
 			})
 		},
 	},
@@ -310,7 +312,7 @@ var faultCases = []promise{
 				short, cancel := context.WithTimeoutCause(ctx, 50*time.Millisecond, d.cause)
 				err := within("Send", func() error {
 					reply, err := b.adapter.Send(short, b.turn(c, "hello"))
-					return wantError{kinds: []normalize.Kind{d.kind}, phase: normalize.PhaseWritten}.check(reply, err)
+					return unanswered(d.kind).check(reply, err)
 				})
 				cancel()
 				if err != nil {

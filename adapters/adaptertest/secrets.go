@@ -67,7 +67,10 @@ var secretCases = []promise{
 		because: "vendors repeat the key that they refuse, and errors are logged and shown",
 		test: func(b *bench) error {
 			ctx := context.Background()
-			faults := []string{"echo_auth 400", "echo_auth 401", "echo_auth 403", "echo_auth 429", "echo_auth 500", "echo_auth 200", "html 500", "garbage", "reset"}
+			faults := []string{
+				"echo_auth 400", "echo_auth 401", "echo_auth 403", "echo_auth 429", "echo_auth 500", "echo_auth 200",
+				"html 500", "garbage", "reset",
+			}
 			return each(faults, itself, func(fault string) error {
 				c, err := b.begin(ctx)
 				if err != nil {

@@ -263,7 +263,7 @@ var sendCases = []promise{
 			if !renamed.Load() {
 				return nil // this vendor's answers name no conversation
 			}
-			return wantError{kinds: []normalize.Kind{normalize.KindInvalidReply}, phase: normalize.PhaseStatus}.check(reply, err)
+			return answered(normalize.KindInvalidReply).check(reply, err)
 		},
 	},
 	{

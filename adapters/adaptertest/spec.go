@@ -87,7 +87,7 @@ var specCases = []promise{
 				return err
 			}
 			reply, err := wrong.Send(context.Background(), b.turn(c, "hello"))
-			return wantError{kinds: []normalize.Kind{normalize.KindUnauthorized}, phase: normalize.PhaseStatus}.check(reply, err)
+			return answered(normalize.KindUnauthorized).check(reply, err)
 		},
 	},
 }

@@ -82,29 +82,17 @@ var talentCases = []promise{
 			if err != nil {
 				return err
 			}
-			names := []string{"", `Rosa "Ñ" <b> 😀`}
 			if has[adapters.UserCreator](b.adapter) {
-				names[0] = c.thread.User.Name
-			}
-			for _, name := range names {
-				if name == names[1] {
-					user := c.thread.User
-					user.Name = name
-					if err := b.adapter.(adapters.UserUpdater).UpdateUser(ctx, c.remote, user); err != nil {
-						return fmt.Errorf("UpdateUser: %w", err)
-					}
-				}
-				user, err := b.adapter.(adapters.UserReader).ReadUser(ctx, c.remote)
-				switch {
-				case err != nil:
-					return fmt.Errorf("ReadUser: %w", err)
-				case name != "" && user.Name != name:
-					return fmt.Errorf("the name is %q, want %q", user.Name, name)
-				case c.remote.UserID != "" && user.ID != c.remote.UserID:
-					return fmt.Errorf("the id is %q, want the vendor's, %q", user.ID, c.remote.UserID)
+				if err := b.isPerson(ctx, c.remote, c.thread.User.Name); err != nil {
+					return err
 				}
 			}
-			return nil
+			user := c.thread.User
+			user.Name = `Rosa "Ñ" <b> 😀`
+			if err := b.adapter.(adapters.UserUpdater).UpdateUser(ctx, c.remote, user); err != nil {
+				return fmt.Errorf("UpdateUser: %w", err)
+			}
+			return b.isPerson(ctx, c.remote, user.Name)
 		},
 	},
 	{
@@ -526,7 +514,7 @@ var talentCases = []promise{
 	},
 	{
 		name:    "talents_fail_like_sends",
-		promise: "whatever an adapter asks the vendor, a status, a redirect, a web page, a broken connection and silence become the same kinds, without the key",
+		promise: "whatever is asked of the vendor, a status, a redirect, a web page and a broken connection become the same kinds, without the key",
 		because: "there is one table of failures, for all calls",
 		talent:  func(a adapters.Adapter) bool { return len(callsOf(a)) > 0 },
 		test: func(b *bench) error {
@@ -542,6 +530,20 @@ var talentCases = []promise{
 			return each(callsOf(b.adapter), func(c call) string { return c.name }, b.stopsWhenTold)
 		},
 	},
+}
+
+// isPerson checks the person that the vendor knows by this name.
+func (b *bench) isPerson(ctx context.Context, remote normalize.Remote, name string) error {
+	user, err := b.adapter.(adapters.UserReader).ReadUser(ctx, remote)
+	switch {
+	case err != nil:
+		return fmt.Errorf("ReadUser: %w", err)
+	case user.Name != name:
+		return fmt.Errorf("the name is %q, want %q", user.Name, name)
+	case remote.UserID != "" && user.ID != remote.UserID:
+		return fmt.Errorf("the id is %q, want the vendor's, %q", user.ID, remote.UserID)
+	}
+	return nil
 }
 
 // notFound is how a vendor says that there is no such thing.
@@ -706,16 +708,16 @@ func (b *bench) failsLikeSend(c call) error {
 		fault string
 		want  wantError
 	}{
-		{"status 400", wantError{kinds: []normalize.Kind{normalize.KindRejected}, phase: normalize.PhaseStatus, status: 400}},
-		{"echo_auth 401", wantError{kinds: []normalize.Kind{normalize.KindUnauthorized}, phase: normalize.PhaseStatus, status: 401}},
-		{"status 404", wantError{kinds: []normalize.Kind{normalize.KindRejected, normalize.KindNotFound}, phase: normalize.PhaseStatus, status: 404}},
-		{"status 429 retry-after=7", wantError{kinds: []normalize.Kind{normalize.KindRateLimited}, phase: normalize.PhaseStatus, status: 429, retryAfter: 7 * time.Second}},
-		{"echo_auth 500", wantError{kinds: []normalize.Kind{normalize.KindVendorFault}, phase: normalize.PhaseStatus, status: 500}},
-		{"redirect 307 http://127.0.0.9:9/", wantError{kinds: []normalize.Kind{normalize.KindRedirected}, phase: normalize.PhaseStatus, status: 307}},
-		{"html", wantError{kinds: []normalize.Kind{normalize.KindInvalidReply}, phase: normalize.PhaseStatus}},
-		{"cut 1", wantError{kinds: []normalize.Kind{normalize.KindTruncated, normalize.KindInvalidReply}, phase: normalize.PhaseStatus}},
-		{"reset", wantError{kinds: []normalize.Kind{normalize.KindDisconnected}, phase: normalize.PhaseWritten}},
-		{"garbage", wantError{kinds: []normalize.Kind{normalize.KindNotHTTP}, phase: normalize.PhaseWritten}},
+		{"status 400", answered(normalize.KindRejected).with(400, 0)},
+		{"echo_auth 401", answered(normalize.KindUnauthorized).with(401, 0)},
+		{"status 404", answered(normalize.KindRejected, normalize.KindNotFound).with(404, 0)},
+		{"status 429 retry-after=7", answered(normalize.KindRateLimited).with(429, 7*time.Second)},
+		{"echo_auth 500", answered(normalize.KindVendorFault).with(500, 0)},
+		{"redirect 307 http://127.0.0.9:9/", answered(normalize.KindRedirected).with(307, 0)},
+		{"html", answered(normalize.KindInvalidReply)},
+		{"cut 1", answered(normalize.KindTruncated, normalize.KindInvalidReply)},
+		{"reset", unanswered(normalize.KindDisconnected)},
+		{"garbage", unanswered(normalize.KindNotHTTP)},
 	} {
 		b.server.ResetLedger()
 		b.server.Script(sandbox.MustScript("always " + f.fault)...)
@@ -751,7 +753,7 @@ func (b *bench) stopsWhenTold(c call) error {
 		cancel(errors.New("the client left"))
 	}()
 	err = within(c.name, func() error { return c.do(ctx, b, conversation) })
-	return wantError{kinds: []normalize.Kind{normalize.KindCanceled}, phase: normalize.PhaseWritten}.checkError(orNothing(err))
+	return unanswered(normalize.KindCanceled).checkError(orNothing(err))
 }
 
 // tells checks what the vendor tells about a thread, where it can be read.

@@ -120,9 +120,13 @@ func (m *model) Send(ctx context.Context, turn adapters.Turn) (adapters.Reply, e
 	}
 	reply := adapters.Reply{Remote: normalize.Remote{ThreadID: *said.Thread}}
 	if !said.Silent {
-		reply.Messages = []normalize.Message{{Role: normalize.RoleAssistant, Type: normalize.TypeText, Text: *said.Reply, Status: normalize.StatusComplete}}
+		reply.Messages = []normalize.Message{spoken(*said.Reply)}
 	}
 	return m.outcome(reply, nil)
+}
+
+func spoken(text string) normalize.Message {
+	return normalize.Message{Role: normalize.RoleAssistant, Type: normalize.TypeText, Text: text, Status: normalize.StatusComplete}
 }
 
 func (m *model) ask(ctx context.Context, body []byte) (vendorhttp.Answer, error) {
