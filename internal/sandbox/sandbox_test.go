@@ -355,3 +355,21 @@ func TestPortInUseIsAnError(t *testing.T) {
 		t.Errorf("%v: does not say which sandbox", err)
 	}
 }
+
+func TestEveryAnsweredRequestIsTold(t *testing.T) {
+	told := make(chan sandbox.Entry, 2)
+	s, err := sandbox.Start(http.HandlerFunc(twin), sandbox.Options{OnRequest: func(e sandbox.Entry) { told <- e }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	s.Script(sandbox.MustScript("status 503")...)
+	for _, want := range []int{503, 200} {
+		if _, _, _, err := post(t, s, "/told", "{}"); err != nil {
+			t.Fatal(err)
+		}
+		if e := <-told; e.Path != "/told" || e.Status != want || !e.Done {
+			t.Errorf("told of %s, status %d, done %v; want /told, %d, true", e.Path, e.Status, e.Done, want)
+		}
+	}
+}
