@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,7 +76,7 @@ func (c *call) readBody(buf *[]byte) error {
 	// Where there is no connection (a recorder in a test) there is no deadline.
 	conn := http.NewResponseController(c.ResponseWriter)
 	_ = conn.SetReadDeadline(time.Now().Add(c.api.limits.BodyTimeout))
-	b := (*buf)[:0]
+	b := slices.Grow((*buf)[:0], int(min(max(c.r.ContentLength, 0), maxPooled/2))+1) // one more, to see the end
 	defer func() { *buf = b }()
 	for {
 		if len(b) == cap(b) {

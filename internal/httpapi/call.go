@@ -302,7 +302,7 @@ func knownMethod(name string) string {
 }
 
 // maxPooled is the largest buffer that is kept for the next request.
-const maxPooled = 64 << 10
+const maxPooled = 128 << 10
 
 var buffers = sync.Pool{New: func() any {
 	b := make([]byte, 0, 4<<10)

@@ -79,9 +79,10 @@ var renderedDocs = sync.OnceValues(func() ([]byte, error) {
 
 // reference is an OpenAPI document as the page shows it, in the document's order.
 type reference struct {
-	Title, Summary, Description string
-	Groups                      []*group
-	Objects                     []object
+	Title, Summary string
+	Paragraphs     []string
+	Groups         []*group
+	Objects        []object
 }
 
 type group struct {
@@ -120,7 +121,10 @@ type field struct {
 
 func newReference(doc value) reference {
 	info := doc.get("info")
-	ref := reference{Title: info.get("title").word(), Summary: info.get("summary").word(), Description: info.get("description").word()}
+	ref := reference{
+		Title: info.get("title").word(), Summary: info.get("summary").word(),
+		Paragraphs: strings.Split(info.get("description").word(), "\n\n"),
+	}
 	groups := make(map[string]*group)
 	for _, tag := range doc.get("tags").items {
 		g := &group{Name: tag.get("name").word(), Description: tag.get("description").word()}
@@ -240,12 +244,12 @@ func typeText(schema value) string {
 		words = []string{schema.get("type").word()}
 	}
 	text := strings.Join(words, " or ")
-	for i, one := range []struct{ key, format string }{
-		{"format", "%s"}, {"maxLength", "up to %s characters"}, {"maxItems", "up to %s"}, {"maxProperties", "up to %s names"},
-		{"minimum", "from %s"}, {"maximum", "to %s"}, {"default", "default %s"},
+	for _, one := range []struct{ key, format string }{
+		{"format", ", %s"}, {"maxLength", ", up to %s characters"}, {"maxItems", ", up to %s"}, {"maxProperties", ", up to %s names"},
+		{"minimum", ", from %s"}, {"maximum", " to %s"}, {"default", ", default %s"},
 	} {
-		if v := schema.get(one.key); v != nil && (i > 0 || v.word() != "uri") {
-			text += ", " + fmt.Sprintf(one.format, v.word())
+		if v := schema.get(one.key); v != nil {
+			text += fmt.Sprintf(one.format, v.word())
 		}
 	}
 	return text
@@ -262,7 +266,7 @@ func curl(method, path string, key bool, body value) string {
 		lines = append(lines, `-H "Authorization: Bearer $KEY"`)
 	}
 	if body != nil {
-		lines = append(lines, "-H 'Content-Type: application/json'", "-d '"+compact(body)+"'")
+		lines = append(lines, "-H 'Content-Type: application/json'", "-d '"+strings.ReplaceAll(pretty(body), "\n", "\n  ")+"'")
 	}
 	return strings.Join(lines, " \\\n  ")
 }
@@ -270,14 +274,6 @@ func curl(method, path string, key bool, body value) string {
 func pretty(v value) string {
 	var b bytes.Buffer
 	if v == nil || json.Indent(&b, v, "", "  ") != nil {
-		return ""
-	}
-	return b.String()
-}
-
-func compact(v value) string {
-	var b bytes.Buffer
-	if json.Compact(&b, v) != nil {
 		return ""
 	}
 	return b.String()

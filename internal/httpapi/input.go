@@ -57,11 +57,14 @@ func (in *input) note(format string, args ...any) {
 		return
 	}
 	var field strings.Builder
-	for i, part := range in.path {
-		if i > 0 && part[0] != '[' {
+	for i, step := range in.path {
+		if step = normalize.Excerpt(step, maxMetadataKey); step == "" { // a client may make up any name
+			step = `""`
+		}
+		if i > 0 && step[0] != '[' {
 			field.WriteByte('.')
 		}
-		field.WriteString(part)
+		field.WriteString(step)
 	}
 	in.problems = append(in.problems, normalize.FieldError{Field: field.String(), Detail: fmt.Sprintf(format, args...)})
 }
@@ -71,14 +74,6 @@ func (in *input) at(step string, fn func()) {
 	in.path = append(in.path, step)
 	fn()
 	in.path = in.path[:len(in.path)-1]
-}
-
-// rename puts a name that a client made up on the end of the path, fit to be shown.
-func (in *input) rename(name string) {
-	if name = normalize.Excerpt(name, maxMetadataKey); name == "" {
-		name = `""`
-	}
-	in.path[len(in.path)-1] = name
 }
 
 // err gives one error for all problems; nil where there are none.
@@ -111,7 +106,6 @@ func (in *input) object(v value, fn func(name string, v value) bool) {
 	for name, member := range v.members {
 		in.at(name, func() {
 			if !fn(name, member) {
-				in.rename(name)
 				in.wrong("is not a field of this request")
 			}
 		})
@@ -199,7 +193,6 @@ func (in *input) pairs(v value, limit, limitKey, limitValue int, add func(name, 
 	n := 0
 	in.object(v, func(name string, v value) bool {
 		n++
-		in.rename(name)
 		if name == "" {
 			in.wrong("a name must not be empty")
 			return true
@@ -600,7 +593,6 @@ func (in *input) query(r *http.Request, known ...string) url.Values {
 	}
 	for name, list := range values {
 		in.at(name, func() {
-			in.rename(name)
 			switch {
 			case !slices.Contains(known, name):
 				in.wrong("is not a parameter of this request")
