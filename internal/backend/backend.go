@@ -104,6 +104,9 @@ func (b *Backend) Vendor() string { return b.vendor }
 // Bot is the vendor's id of the bot; empty where there is none.
 func (b *Backend) Bot() string { return b.bot }
 
+// Total is the longest that one call may take.
+func (b *Backend) Total() time.Duration { return b.total }
+
 // Retry says how often and how fast a message may be tried again here.
 func (b *Backend) Retry() RetryOptions { return b.retry }
 
@@ -292,6 +295,38 @@ func (b *Backend) DeleteThread(ctx context.Context, remote normalize.Remote) (bo
 		return false, nil
 	}
 	return true, b.controlCall(ctx, "delete_thread", func(ctx context.Context) error { return deleter.DeleteThread(ctx, remote) })
+}
+
+// maxListPages bounds how much of a vendor's list is read at once.
+const maxListPages = 50
+
+// ListMessages reads a conversation's messages at the vendor, oldest first, cleaned.
+// False where the vendor cannot list: then nothing was called.
+func (b *Backend) ListMessages(ctx context.Context, remote normalize.Remote) ([]normalize.Message, bool, *normalize.Error) {
+	lister, ok := b.adapter.(adapters.MessageLister)
+	if !ok {
+		return nil, false, nil
+	}
+	var all []normalize.Message
+	var page adapters.Page
+	for range maxListPages {
+		var got adapters.MessagePage
+		failure := b.controlCall(ctx, "list_messages", func(ctx context.Context) (err error) {
+			got, err = lister.ListMessages(ctx, remote, page)
+			return err
+		})
+		if failure != nil {
+			return nil, true, failure
+		}
+		for i := range got.Messages {
+			cleanMessage(&got.Messages[i])
+		}
+		all = append(all, got.Messages...)
+		if page.Cursor = got.NextCursor; page.Cursor == "" {
+			return all, true, nil
+		}
+	}
+	return nil, true, b.named(&normalize.Error{Kind: normalize.KindTooLarge, Detail: "the backend's list of messages is longer than we read"})
 }
 
 func (b *Backend) controlCall(ctx context.Context, what string, call func(context.Context) error) *normalize.Error {

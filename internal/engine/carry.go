@@ -92,6 +92,9 @@ func after(messages []normalize.Message, seen time.Time) []normalize.Message {
 	return nil
 }
 
+// primerEnd stands between the past and the new message.
+const primerEnd = "[End of the context. Answer only the following message.]\n\n"
+
 // primer tells a bot that does not know the thread what was said in it, before the
 // new message.
 func primer(past []normalize.Message, text string) string {
@@ -109,7 +112,7 @@ func primer(past []normalize.Message, text string) string {
 		b.WriteString(m.Text)
 		b.WriteByte('\n')
 	}
-	b.WriteString("[End of the context. Answer only the following message.]\n\n")
+	b.WriteString(primerEnd)
 	b.WriteString(text)
 	return b.String()
 }

@@ -25,7 +25,7 @@ const maxAttempts = 3
 type Options struct {
 	Store   *store.Store
 	Setup   Setup
-	Lease   time.Duration // how long beyond its budget a send may hold its thread
+	Lease   time.Duration // how long a send holds its thread without renewing
 	Log     *zap.Logger
 	Metrics *telemetry.Metrics
 }
@@ -55,13 +55,14 @@ type Engine struct {
 	endWork context.CancelCauseFunc
 
 	mu       sync.Mutex
+	held     map[string]struct{} // the epochs of the sends that run
 	draining bool
 	running  sync.WaitGroup
 }
 
 // New makes an engine.
 func New(o Options) *Engine {
-	e := &Engine{store: o.Store, lease: o.Lease, log: o.Log, metrics: o.Metrics}
+	e := &Engine{held: make(map[string]struct{}), store: o.Store, lease: o.Lease, log: o.Log, metrics: o.Metrics}
 	e.Use(o.Setup)
 	e.stop, e.endWork = context.WithCancelCause(context.Background())
 	return e
@@ -128,6 +129,19 @@ func (e *Engine) begin() (end func(), err error) {
 	}
 	e.running.Add(1)
 	return e.running.Done, nil
+}
+
+// hold and letGo say whose leases are to be renewed.
+func (e *Engine) hold(epoch string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.held[epoch] = struct{}{}
+}
+
+func (e *Engine) letGo(epoch string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.held, epoch)
 }
 
 // storeError gives the failure that a caller sees for a store's error.

@@ -146,11 +146,45 @@ func (e *Engine) found(ctx context.Context, o Origin, key *Key) (threadID, messa
 		return "", "", &replayed{Replay{Status: state.Status, Body: state.Body}}
 	case state.Message == normalize.StatusFailed:
 		return state.ThreadID, state.MessageID, nil
+	case state.Message == normalize.StatusSent:
+		return "", "", e.answered(ctx, o, key, state)
 	default: // a crash took the answer along: what is certain is that nothing may be sent by itself
 		return "", "", &normalize.Error{
 			Kind: normalize.KindDisconnected, Outcome: normalize.OutcomeOf(state.Message), MessageID: state.MessageID,
 			Detail: "the server stopped while this message was on its way; it may have been processed",
 		}
+	}
+}
+
+// answered renders the answer of a key whose message came through in another way
+// than its own request: settled after a crash, or sent again by hand. It comes as
+// the error of found.
+func (e *Engine) answered(ctx context.Context, o Origin, key *Key, state store.KeyState) error {
+	t, err := e.readThread(ctx, o, state.ThreadID, false)
+	if err != nil {
+		return err
+	}
+	turn := Turn{Thread: t.Thread}
+	for r := (store.Range{Limit: 200}); ; { // newest first: it is near the end
+		list, more, err := e.store.Messages(ctx, o.Caller.Tenant, state.ThreadID, r)
+		if err != nil {
+			return e.storeError(err)
+		}
+		for _, m := range list {
+			switch {
+			case m.InReplyTo == state.MessageID:
+				turn.Replies = append(turn.Replies, m.Message)
+			case m.ID == state.MessageID:
+				turn.Message = m.Message
+				slices.Reverse(turn.Replies)
+				status, body := key.Render(turn, nil)
+				return &replayed{Replay{Status: status, Body: body}}
+			}
+		}
+		if !more {
+			return &normalize.Error{Kind: normalize.KindNotFound}
+		}
+		r.After.Seq = list[len(list)-1].Seq
 	}
 }
 
@@ -322,6 +356,8 @@ func (s *sending) run(caller context.Context) (Turn, error) {
 		})()
 	}
 	s.ctx, s.status = ctx, normalize.StatusFailed
+	e.hold(s.epoch)
+	defer e.letGo(s.epoch)
 
 	b, reply, failure, err := s.deliver()
 	if err == nil && !s.accepted { // nobody takes requests: the message is stored all the same, as failed
@@ -455,7 +491,7 @@ func (s *sending) outcome(b *backend.Backend, reply adapters.Reply, failure *nor
 			if failure != nil && m.Text == "" {
 				continue // what was cut before its text is nothing
 			}
-			m = s.completed(m, b, at)
+			m = completed(m, s.thread.ID, s.message.ID, b.Name(), at)
 			if failure != nil {
 				m.Status, m.Reason = normalize.StatusIncomplete, failure.Kind.Policy().Code
 			}
@@ -489,8 +525,8 @@ func (s *sending) bindAnswered(thread *normalize.Thread, b *backend.Backend, tol
 }
 
 // completed fills in what is ours in a vendor's message.
-func (s *sending) completed(m normalize.Message, b *backend.Backend, at time.Time) normalize.Message {
-	m.ID, m.ThreadID, m.InReplyTo, m.Backend = newID(normalize.PrefixMessage), s.thread.ID, s.message.ID, b.Name()
+func completed(m normalize.Message, threadID, inReplyTo, backendName string, at time.Time) normalize.Message {
+	m.ID, m.ThreadID, m.InReplyTo, m.Backend = newID(normalize.PrefixMessage), threadID, inReplyTo, backendName
 	m.Status = normalize.StatusComplete
 	if m.Role == "" {
 		m.Role = normalize.RoleAssistant
