@@ -74,7 +74,7 @@ func mediaType(h http.Header) error {
 // readBody reads the body to its end, within the limits of size and time.
 func (c *call) readBody(buf *[]byte) error {
 	// Where there is no connection (a recorder in a test) there is no deadline.
-	conn := http.NewResponseController(c.ResponseWriter)
+	conn := http.NewResponseController(c)
 	_ = conn.SetReadDeadline(time.Now().Add(c.api.limits.BodyTimeout))
 	b := slices.Grow((*buf)[:0], int(min(max(c.r.ContentLength, 0), maxPooled/2))+1) // one more, to see the end
 	defer func() { *buf = b }()

@@ -144,10 +144,7 @@ func (c *call) pathID(name, prefix string) (string, error) {
 
 // pathPart gives a variable part of the path; the router leaves it escaped.
 func (c *call) pathPart(name string) string {
-	part, err := url.PathUnescape(mux.Vars(c.r)[name])
-	if err != nil {
-		return ""
-	}
+	part, _ := url.PathUnescape(mux.Vars(c.r)[name]) // net/http has refused what is not well-formed
 	return part
 }
 
@@ -166,7 +163,7 @@ func (c *call) fail(err error) {
 	if !c.read && c.r.Body != nil && c.r.Body != http.NoBody {
 		// Without a deadline a slow body would hold up the refusal. It cannot be set
 		// where there is no connection, and is not needed there.
-		_ = http.NewResponseController(c.ResponseWriter).SetReadDeadline(time.Now().Add(drainGrace))
+		_ = http.NewResponseController(c).SetReadDeadline(time.Now().Add(drainGrace))
 	}
 	buf := getBuffer()
 	defer putBuffer(buf)

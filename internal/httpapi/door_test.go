@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"regexp"
 	"slices"
@@ -169,6 +170,13 @@ func TestCallersThatCannotBeToldApartAreRefused(t *testing.T) {
 	if _, err := New(nil, Options{}, nil, nil); err == nil {
 		t.Error("an API without an engine")
 	}
+	api, err := New(newFakeEngine(), Options{Callers: twoCallers()}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if api.SetCallers([]Caller{{Name: "a"}}) == nil || api.callers.Load().find([]string{"Bearer " + webKey}) == nil {
+		t.Error("callers that were refused have replaced the old ones")
+	}
 }
 
 // held lets sends wait in the engine until the test ends.
@@ -317,6 +325,10 @@ func TestAnswersOfABackendSayWhoAnsweredAndHowLong(t *testing.T) {
 	if s := string(a.body); !strings.Contains(s, `"vendor":{"status":500,"code":null}`) || !strings.Contains(s, `"message_id":"`+messageID) || !strings.Contains(s, `"outcome":"unknown"`) {
 		t.Error(s)
 	}
+	h.engine.err = &normalize.Error{Kind: normalize.KindQuota, Backend: "docs-bot", VendorCode: "EXCEEDED"}
+	if s := string(h.post("/v1/messages", `{"text":"a"}`).want(t, 503, "backend_unavailable").body); !strings.Contains(s, `"vendor":{"status":null,"code":"EXCEEDED"}`) {
+		t.Error(s)
+	}
 	h.engine.err = nil
 	h.engine.onSend = func(context.Context, engine.Origin, engine.SendRequest) (engine.Turn, error) {
 		return engine.Turn{}, &normalize.Error{Kind: normalize.KindBreakerOpen, Backend: "docs-bot", RetryAfter: 6100 * time.Millisecond}
@@ -394,6 +406,37 @@ func TestAPanicIsA500AndNobodyElsesBusiness(t *testing.T) {
 	}
 	h.engine.onSend = nil
 	h.post("/v1/messages", `{"text":"a"}`).want(t, 200, "")
+}
+
+func TestAPanicAfterTheHeadCutsTheConnection(t *testing.T) {
+	h := newHarness(t, Options{Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		if _, err := io.WriteString(w, "half"); err != nil {
+			t.Error(err)
+		}
+		panic("broken")
+	})})
+	resp, err := h.client.Get("http://" + h.addr + "/metrics")
+	if err == nil {
+		_, err = io.ReadAll(resp.Body)
+		resp.Body.Close()
+	}
+	if err == nil {
+		t.Error("the answer looks whole")
+	}
+	h.get("/healthz").want(t, 200, "")
+	var panics, requests int
+	for _, line := range h.log.All() {
+		switch {
+		case line.Message == "panic":
+			panics++
+		case line.ContextMap()["route"] == "/metrics":
+			requests++
+		}
+	}
+	if panics != 1 || requests != 1 {
+		t.Errorf("%d lines about the panic, %d about the request", panics, requests)
+	}
 }
 
 func TestALogLineHasNoWordOfTheRequest(t *testing.T) {

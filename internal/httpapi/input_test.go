@@ -27,7 +27,7 @@ var (
 var malformed = []string{
 	``, ` `, `{`, `}`, `[`, `]`, `"`, `'`, `,`, `:`, `{"text"}`, `{"text":}`, `{"text":"a"`, `{"text":"a",}`, `{,}`, `{"text":"a" "b":1}`,
 	`{text:"a"}`, `{'text':'a'}`, `{"text":'a'}`, `{1:2}`, `{"a":1,,"b":2}`, `[1,]`, `[,1]`, `[1 2]`, `[1`, `nul`, `nulll`, `True`, `tru`, `fals`, `NaN`,
-	`Infinity`, `-`, `+1`, `01`, `1.`, `.5`, `1e`, `1e+`, `0x10`, `1_000`, `--1`, `"\x"`, `"\u12"`, `"\u12g4"`, `"a`, "\"a\nb\"", "\"a\tb\"", "\"\x00\"",
+	`Infinity`, `-`, `+1`, `01`, `1.`, `.5`, `1e`, `1e+`, `0x10`, `1_000`, `--1`, `"\x"`, `"\u12"`, `"\u1`, "\xff", "{\"a\":\xff}", `"\u12g4"`, `"a`, "\"a\nb\"", "\"a\tb\"", "\"\x00\"",
 	`{"text":"a"/*c*/}`, `// c`, "\x00", "\u00a0{}", "{\"text\":\"\xff\"}", "{\"text\":\"\xed\xa0\x80\"}", "{\"text\":\"\xc0\xaf\"}", `{"text":"\ud83d"}`,
 	`{"text":"\ude00\ud83d"}`, `{"text":"\ud83dx"}`, `{"text":"\ud83d\n"}`, `{"text":"\ud83d\ud83d"}`, "{\"text\":\"a\"}\xff",
 }
@@ -98,6 +98,9 @@ func TestBodies(t *testing.T) {
 			}
 		}
 		h.post("/v1/messages", `{"text":"a","user":{"nick":"x"}}`).wantField(t, "user.nick")
+		h.post("/v1/messages", `{"text":"a","author":{"nick":"x"}}`).wantField(t, "author.nick")
+		h.post(threadPath+"/move", `{"backend":"b","to":"x"}`).wantField(t, "to")
+		h.post(messagePath+"/feedback", `{"feedback":"neutral","why":"x"}`).wantField(t, "why")
 		h.post("/v1/messages", `{"text":"a","attachments":[{"url":"https://e.org/x"},{"url":"https://e.org/x","size":1}]}`).wantField(t, "attachments[1].size")
 		h.post(messagesPath, `{"text":"a","user":{"id":"x"}}`).wantField(t, "user")
 		h.post(messagesPath, `{"text":"a","thread_metadata":{}}`).wantField(t, "thread_metadata")
@@ -538,6 +541,11 @@ func TestPaths(t *testing.T) {
 					t.Errorf("%s: %v, an absent one is %v", id, b, a)
 				}
 			}
+		}
+		h.do("PATCH", "/v1/threads/x", `{}`).want(t, 404, "not_found")
+		h.do("DELETE", "/v1/threads/x", ``).want(t, 404, "not_found")
+		for _, path := range []string{"/v1/threads/x/move", "/v1/threads/x/messages", messagesPath + "/x/resend", messagesPath + "/x/feedback"} {
+			h.post(path, `{}`).want(t, 404, "not_found")
 		}
 		h.get(messagesPath+"/"+threadID).want(t, 404, "not_found")
 		h.get("/v1/backends/nobody").want(t, 404, "not_found")
