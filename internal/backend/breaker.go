@@ -86,6 +86,7 @@ func (b *breaker) onChange(_ string, _, to gobreaker.State) {
 	case gobreaker.StateClosed:
 		b.openUntil, b.openedBy = time.Time{}, 0
 		b.inARow.Store(0)
+	case gobreaker.StateHalfOpen: // still for the reason that opened it
 	}
 	b.pending = append(b.pending, change{to: stateName(to), cause: b.openedBy})
 }
