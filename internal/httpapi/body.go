@@ -91,7 +91,7 @@ func (c *call) readBody(buf *[]byte) error {
 		case err == nil:
 			continue
 		case errors.Is(err, io.EOF):
-			// The deadline would otherwise end the request while it waits for a backend.
+			// It was for the body: the connection is watched on, for a client that leaves.
 			_ = conn.SetReadDeadline(time.Time{})
 			c.read = true
 			return nil

@@ -379,6 +379,8 @@ func TestAKeyBringsTheStoredAnswerAgain(t *testing.T) {
 	if string(again.body) != string(first.body) || again.header.Get("Idempotency-Replayed") != "true" || again.header.Get("Content-Type") != "application/problem+json" {
 		t.Errorf("%v %s", again.header, again.body)
 	}
+	stored.Status, stored.Body = renderer("req_1", false)(engine.Turn{}, &normalize.Error{Kind: normalize.KindNoBackend})
+	h.post(path, "", "Idempotency-Key", "k-3").want(t, 503, "no_backend_available").wantRetryAfter(t, 1, 5)
 }
 
 func TestAPanicIsA500AndNobodyElsesBusiness(t *testing.T) {
