@@ -12,6 +12,7 @@ import (
 	"chatmux/adapters"
 	"chatmux/adapters/all"
 	"chatmux/internal/app"
+	"chatmux/internal/config"
 	"chatmux/internal/telemetry"
 )
 
@@ -35,64 +36,85 @@ and what is in flight.`,
 	return cmd
 }
 
+// ability is a configured backend and what it can do.
+type ability struct {
+	name, adapter string
+	stateful      bool
+	capabilities  []string
+}
+
+// abilitiesOf opens every backend of a config as serve would, and closes it again.
+// Nobody is dialled.
+func abilitiesOf(c *config.Config) ([]ability, error) {
+	specs := specsByName()
+	metrics := telemetry.New()
+	var list []ability
+	for _, b := range c.Backends {
+		if remote, ok := b.Settings.(adapters.Remote); ok && *remote.Endpoint() == adapters.Sandbox {
+			if specs[b.Adapter].Twin == nil {
+				return nil, fmt.Errorf("backend %s: this adapter has no built-in twin: give a base_url", b.Name)
+			}
+			*remote.Endpoint() = "http://127.0.0.1" // where a twin would be
+			defer func() { *remote.Endpoint() = adapters.Sandbox }()
+		}
+		opened, err := app.OpenBackend(specs[b.Adapter], b, zap.NewNop(), metrics)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, ability{b.Name, b.Adapter, opened.Stateful(), opened.Capabilities()})
+		if err := opened.Close(); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+func specsByName() map[string]adapters.Spec {
+	specs := make(map[string]adapters.Spec)
+	for _, s := range all.Adapters() {
+		specs[s.Name] = s
+	}
+	return specs
+}
+
 func configuredBackends(out io.Writer, configFile string) error {
 	c, err := loadConfig(configFile)
 	if err != nil {
 		return err
 	}
-	specs := make(map[string]adapters.Spec)
-	for _, s := range all.Adapters() {
-		specs[s.Name] = s
+	list, err := abilitiesOf(c)
+	if err != nil {
+		return err
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "BACKEND\tADAPTER\tSTATEFUL\tCAN")
-	metrics := telemetry.New()
-	for _, b := range c.Backends {
-		if remote, ok := b.Settings.(adapters.Remote); ok && *remote.Endpoint() == adapters.Sandbox {
-			*remote.Endpoint() = "http://127.0.0.1" // nobody is called: only what it could do is asked
-		}
-		opened, err := app.OpenBackend(specs[b.Adapter], b, zap.NewNop(), metrics)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", b.Name, b.Adapter, yesNo(opened.Stateful()), strings.Join(append([]string{"send"}, opened.Capabilities()...), " "))
-		if err := opened.Close(); err != nil {
-			return err
-		}
+	for _, a := range list {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", a.name, a.adapter, yesNo(a.stateful), can(a.capabilities))
 	}
 	return w.Flush()
 }
 
 func liveBackends(cmd *cobra.Command, server serverFlags) error {
-	var list struct {
-		Data []struct {
-			Name          string   `json:"name"`
-			Adapter       string   `json:"adapter"`
-			Stateful      bool     `json:"stateful"`
-			Capabilities  []string `json:"capabilities"`
-			CoolDownUntil string   `json:"cool_down_until"`
-			InFlight      int      `json:"in_flight"`
-			MaxInFlight   int      `json:"max_in_flight"`
-			Breaker       struct {
-				State     string `json:"state"`
-				Since     string `json:"since"`
-				Cause     string `json:"cause"`
-				Successes int    `json:"successes"`
-				Failures  int    `json:"failures"`
-			} `json:"breaker"`
-		} `json:"data"`
+	c, err := server.client()
+	if err != nil {
+		return err
 	}
-	if err := server.client().get(cmd.Context(), "/v1/backends", &list); err != nil {
+	list, err := c.backends(cmd.Context())
+	if err != nil {
 		return err
 	}
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "BACKEND\tADAPTER\tSTATEFUL\tBREAKER\tSINCE\tCAUSE\tOK/FAILED\tIN FLIGHT\tPAUSE UNTIL\tCAN")
-	for _, b := range list.Data {
+	for _, b := range list {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%d/%d\t%d/%d\t%s\t%s\n", b.Name, b.Adapter, yesNo(b.Stateful), b.Breaker.State, b.Breaker.Since,
-			orDash(b.Breaker.Cause), b.Breaker.Successes, b.Breaker.Failures, b.InFlight, b.MaxInFlight, orDash(b.CoolDownUntil),
-			strings.Join(append([]string{"send"}, b.Capabilities...), " "))
+			orDash(b.Breaker.Cause), b.Breaker.Successes, b.Breaker.Failures, b.InFlight, b.MaxInFlight, orDash(b.CoolDownUntil), can(b.Capabilities))
 	}
 	return w.Flush()
+}
+
+// can lists what a backend can do: what every vendor can, then its talents.
+func can(capabilities []string) string {
+	return strings.Join(append([]string{"send"}, capabilities...), " ")
 }
 
 func yesNo(b bool) string {

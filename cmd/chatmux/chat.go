@@ -1,19 +1,19 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"os"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
-	"golang.org/x/term"
 
 	"chatmux/adapters/all"
 	"chatmux/internal/app"
@@ -40,61 +40,121 @@ func newChat(configFile *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "chat", Short: "Talk with a backend or a route in the terminal", Args: noArgs,
 		Long: `Talks with a backend or a route. In a terminal there are colours and a history of
-lines (arrow keys); in a pipe each line in is a message, each reply plain lines.
+lines (arrow keys); what is pasted is one message, line ends included. In a pipe
+each line is a message, whatever it begins with, empty ones are passed over, and
+each reply is plain lines; the first failure ends it with status 1.
 
 It talks to the chatmux server at --server, by default where the config listens.
 If nobody listens there, it runs one from the config for as long as the chat
 lasts, with its store in memory.
 
+In a terminal:
 ` + chatHelp,
-		Example: "  chatmux chat --backend docs-bot\n  chatmux chat --thread thr_01m7…      go on with a thread\n  echo 'Do you ship abroad?' | chatmux chat --route default",
-		RunE:    func(cmd *cobra.Command, _ []string) error { return chat(cmd, *configFile, o) },
+		Example: "  chatmux chat --backend docs-bot\n" +
+			"  chatmux chat --thread thr_01m7zsj4wne5f8v6d3q2c1b0a9\n" +
+			"  echo 'Do you ship abroad?' | chatmux chat --route default",
+		RunE: func(cmd *cobra.Command, _ []string) error { return chat(cmd, *configFile, o) },
 	}
 	o.server.register(cmd, "the chatmux server to talk to (default: where the config listens)")
 	cmd.Flags().StringVar(&o.backend, "backend", "", "the backend to talk with")
 	cmd.Flags().StringVar(&o.route, "route", "", "the route to take")
 	cmd.Flags().StringVar(&o.thread, "thread", "", "go on with this thread, and show what was said in it")
 	cmd.Flags().StringVar(&o.user, "user", "", "the user id to speak as")
-	cmd.MarkFlagsMutuallyExclusive("backend", "thread")
-	cmd.MarkFlagsMutuallyExclusive("route", "thread")
 	return cmd
 }
 
+// check refuses options that contradict each other.
+func (o *chatOptions) check() error {
+	if o.thread == "" {
+		return nil
+	}
+	if _, err := normalize.ParseID(normalize.PrefixThread, o.thread); err != nil {
+		return &usageError{errors.New("--thread: not a thread id: one looks like thr_01m7zsj4wne5f8v6d3q2c1b0a9")}
+	}
+	if o.backend != "" || o.route != "" || o.user != "" {
+		return &usageError{errors.New("a thread has its backend, route and user already: give --thread without --backend, --route and --user")}
+	}
+	return nil
+}
+
 func chat(cmd *cobra.Command, configFile string, o chatOptions) error {
+	if err := o.check(); err != nil {
+		return err
+	}
 	ctx := cmd.Context()
+	again := "chatmux chat --thread " // how to go on with a thread of this chat
+	if o.server.url != "" {
+		again = "chatmux chat --server " + o.server.url + " --thread "
+	}
 	if o.server.url == "" {
 		c, err := loadConfig(configFile)
 		if err != nil {
 			return err
 		}
-		if o.server.url = "http://" + c.Listen; !listens(c.Listen) {
+		o.server.url = "http://" + c.Listen
+		if !listens(ctx, c.Listen) {
+			if o.thread != "" {
+				return fmt.Errorf("nobody listens at %s: start chatmux first, or say by --server where it runs", c.Listen)
+			}
 			fmt.Fprintf(cmd.ErrOrStderr(), "Nobody listens at %s: this chat runs a chatmux of its own, which forgets everything at the end.\n", c.Listen)
 			url, stop, err := runHouse(ctx, c)
 			if err != nil {
 				return err
 			}
 			defer stop()
-			o.server.url, o.server.key = url, ""
+			o.server.url, o.server.key, again = url, "", ""
 		}
+	}
+	client, err := o.server.client()
+	if err != nil {
+		return err
+	}
+	if err := client.knows(ctx, o.backend); err != nil {
+		return err
 	}
 	t, closeTerminal, err := openTerminal(cmd.InOrStdin(), cmd.OutOrStdout())
 	if err != nil {
 		return err
 	}
 	defer closeTerminal()
-	s := &chatSession{client: o.server.client(), options: o, thread: o.thread, t: t}
+	s := &chatSession{client: client, options: o, thread: o.thread, t: t}
 	if s.thread != "" {
 		if err := s.showTranscript(ctx); err != nil {
 			return err
 		}
-	} else {
-		t.note("Write a message and press Enter; /help says more.")
 	}
-	return s.loop(ctx)
+	t.note("Write a message and press Enter; /help says more.")
+	if err := s.loop(ctx); err != nil {
+		return err
+	}
+	if again != "" && s.thread != "" {
+		t.note("\nGo on with it: " + again + s.thread)
+	}
+	return nil
 }
 
-func listens(addr string) bool {
-	conn, err := net.DialTimeout("tcp", addr, time.Second)
+// knows refuses a backend that the server does not have; "" asks for none.
+func (c *client) knows(ctx context.Context, backend string) error {
+	if backend == "" {
+		return nil
+	}
+	list, err := c.backends(ctx)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, b := range list {
+		names = append(names, b.Name)
+	}
+	if !slices.Contains(names, backend) {
+		return noSuch("backend", backend, names)
+	}
+	return nil
+}
+
+func listens(ctx context.Context, addr string) bool {
+	dialer := net.Dialer{Timeout: time.Second}
+	conn, err := dialer.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return false
 	}
@@ -106,7 +166,7 @@ func listens(addr string) bool {
 // alone, with its store in memory. Stop ends it.
 func runHouse(ctx context.Context, c *config.Config) (url string, stop func(), err error) {
 	c.Listen, c.Admin, c.Callers, c.Store = "127.0.0.1:0", "", nil, config.Store{SQLite: ":memory:"}
-	c.Limits.Drain.Delay = 0
+	c.Limits.Drain.Delay, c.Limits.Drain.Grace = 0, 0
 	house, err := app.New(ctx, c, app.Options{Adapters: all.Adapters(), Log: zap.NewNop()})
 	if err != nil {
 		return "", nil, err
@@ -135,57 +195,98 @@ type said struct {
 	Author  struct {
 		Name string `json:"name"`
 	} `json:"author"`
+	Attachments []struct {
+		Type string `json:"type"`
+		URL  string `json:"url"`
+	} `json:"attachments"`
 	Suggestions []struct {
 		Title string `json:"title"`
 		Text  string `json:"text"`
 	} `json:"suggestions"`
 }
 
+// spoken is what was read: a message, or why there is none.
+type spoken struct {
+	text string
+	err  error
+}
+
+// loop sends what is read until the end of the input. Whoever leaves a terminal
+// does not wait for the answer that is due; a pipe is read to its end.
 func (s *chatSession) loop(ctx context.Context) error {
-	lines := make(chan string)
-	failed := make(chan error, 1)
+	ctx, leave := context.WithCancelCause(ctx)
+	defer leave(nil)
+	inputs := make(chan spoken)
 	go func() { // reading cannot be interrupted; the process ends without waiting for it
 		for {
-			line, err := s.t.readLine()
-			if err != nil {
-				failed <- err
+			text, err := s.t.readMessage()
+			if err != nil && s.t.interactive {
+				leave(err)
 				return
 			}
-			lines <- line
+			inputs <- spoken{text, err}
+			if err != nil {
+				return
+			}
 		}
 	}()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
-		case err := <-failed:
-			if errors.Is(err, io.EOF) {
+			return s.whyEnded(ctx)
+		case in := <-inputs:
+			if errors.Is(in.err, io.EOF) {
 				return nil
 			}
-			return err
-		case line := <-lines:
-			if strings.TrimSpace(line) == "" {
-				continue
+			if in.err != nil {
+				return fmt.Errorf("reading the messages: %w", in.err)
 			}
-			if strings.HasPrefix(line, "/") {
-				if quit := s.command(line); quit {
-					return nil
-				}
-				continue
-			}
-			if err := s.send(ctx, line); err != nil {
-				var p *problem
-				if !errors.As(err, &p) || !s.t.interactive {
-					return err
-				}
-				s.t.complain(p.Error())
+			quit, err := s.take(ctx, in.text)
+			switch {
+			case quit:
+				return nil
+			case ctx.Err() != nil:
+				return s.whyEnded(ctx)
+			case err != nil && !s.t.interactive:
+				return err
+			case err != nil:
+				s.t.complain(err.Error())
 			}
 		}
 	}
 }
 
-func (s *chatSession) command(line string) (quit bool) {
-	switch strings.TrimSpace(line) {
+// whyEnded is nil where a person left, and an error where a pipe was interrupted.
+func (s *chatSession) whyEnded(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	switch {
+	case errors.Is(cause, io.EOF):
+		return nil
+	case !errors.Is(cause, context.Canceled):
+		return fmt.Errorf("reading from the terminal: %w", cause)
+	case s.t.interactive:
+		return nil
+	default:
+		return errors.New("interrupted: what was not answered yet may have been sent")
+	}
+}
+
+// take sends a message, or obeys a command.
+func (s *chatSession) take(ctx context.Context, text string) (quit bool, err error) {
+	switch {
+	case strings.TrimSpace(text) == "":
+		return false, nil
+	case s.t.interactive && strings.HasPrefix(text, "/"):
+		return s.obey(strings.TrimSpace(text)), nil
+	case !utf8.ValidString(text):
+		return false, errors.New("this message is not UTF-8 and was not sent: convert the input, as with iconv")
+	default:
+		return false, s.send(ctx, text)
+	}
+}
+
+func (s *chatSession) obey(command string) (quit bool) {
+	switch command {
 	case "/quit", "/exit":
 		return true
 	case "/new":
@@ -195,12 +296,12 @@ func (s *chatSession) command(line string) (quit bool) {
 		if s.thread == "" {
 			s.t.note("No thread yet: it begins with your first message.")
 		} else {
-			s.t.note(s.thread + " is with " + s.backend)
+			s.t.note(s.thread + " is with " + orDash(s.backend))
 		}
 	case "/help":
 		s.t.note(chatHelp)
 	default:
-		s.t.complain("no such command: /help lists them. A message that begins with a slash can be sent with a space before it.")
+		s.t.complain("There is no such command: /help lists them. To send a message that begins with a slash, put a space before it.")
 	}
 	return false
 }
@@ -220,11 +321,8 @@ func (s *chatSession) send(ctx context.Context, text string) error {
 		}
 	}
 	var turn struct {
-		Thread struct {
-			ID      string `json:"id"`
-			Backend string `json:"backend"`
-		} `json:"thread"`
-		Replies []said `json:"replies"`
+		Thread  threadHead `json:"thread"`
+		Replies []said     `json:"replies"`
 	}
 	if err := s.client.call(ctx, "POST", path, body, &turn); err != nil {
 		return err
@@ -239,24 +337,30 @@ func (s *chatSession) send(ctx context.Context, text string) error {
 	return nil
 }
 
+// threadHead is what a chat needs to know of a thread.
+type threadHead struct {
+	ID      string `json:"id"`
+	Backend string `json:"backend"`
+}
+
+// showTranscript shows what was said in the thread so far.
 func (s *chatSession) showTranscript(ctx context.Context) error {
-	if _, err := normalize.ParseID(normalize.PrefixThread, s.thread); err != nil {
-		return &usageError{fmt.Errorf("--thread: %w: it looks like thr_01m7zsj4wne5f8v6d3q2c1b0a9", err)}
+	var thread threadHead
+	if err := s.client.get(ctx, "/v1/threads/"+s.thread, &thread); err != nil {
+		return err
 	}
+	s.backend = thread.Backend
 	for cursor := ""; ; {
 		var page struct {
 			Data       []said `json:"data"`
 			NextCursor string `json:"next_cursor"`
 		}
-		if err := s.client.get(ctx, "/v1/threads/"+s.thread+"/messages?limit=200&cursor="+cursor, &page); err != nil {
+		if err := s.client.get(ctx, "/v1/threads/"+s.thread+"/messages?limit=200&cursor="+url.QueryEscape(cursor), &page); err != nil {
 			return err
 		}
 		for _, m := range page.Data {
-			if m.Backend != "" {
-				s.backend = m.Backend
-			}
 			if m.Role == "user" {
-				s.t.echo(m.Text)
+				s.t.recall(m)
 			} else {
 				s.t.say(m)
 			}
@@ -265,111 +369,4 @@ func (s *chatSession) showTranscript(ctx context.Context) error {
 			return nil
 		}
 	}
-}
-
-// terminal is where a chat is read from and written to: a terminal with colours
-// and a history of lines, or a pipe with plain lines.
-type terminal struct {
-	interactive bool
-	editor      *term.Terminal
-	lines       *bufio.Reader
-	out         io.Writer
-}
-
-// openTerminal takes the terminal over where both ends are one; closing gives it
-// back as it was.
-func openTerminal(in io.Reader, out io.Writer) (*terminal, func(), error) {
-	inFile, inOK := in.(*os.File)
-	outFile, outOK := out.(*os.File)
-	if !inOK || !outOK || !term.IsTerminal(int(inFile.Fd())) || !term.IsTerminal(int(outFile.Fd())) {
-		return &terminal{lines: bufio.NewReader(in), out: out}, func() {}, nil
-	}
-	before, err := term.MakeRaw(int(inFile.Fd()))
-	if err != nil {
-		return nil, nil, err
-	}
-	editor := term.NewTerminal(struct {
-		io.Reader
-		io.Writer
-	}{inFile, outFile}, "")
-	editor.SetPrompt(string(editor.Escape.Cyan) + "you> " + string(editor.Escape.Reset))
-	if width, height, err := term.GetSize(int(outFile.Fd())); err == nil && width > 0 {
-		_ = editor.SetSize(width, height)
-	}
-	t := &terminal{interactive: true, editor: editor, out: editor}
-	return t, func() { _ = term.Restore(int(inFile.Fd()), before) }, nil
-}
-
-// readLine reads one message; io.EOF at the end.
-func (t *terminal) readLine() (string, error) {
-	if t.interactive {
-		line, err := t.editor.ReadLine()
-		if errors.Is(err, term.ErrPasteIndicator) {
-			err = nil
-		}
-		return line, err
-	}
-	line, err := t.lines.ReadString('\n')
-	if err != nil && line == "" {
-		return "", err
-	}
-	return strings.TrimRight(line, "\r\n"), nil
-}
-
-// say shows a reply.
-func (t *terminal) say(m said) {
-	who := m.Backend
-	switch {
-	case m.Notice != "":
-		t.note(m.Text)
-		return
-	case m.Role == "operator" && m.Author.Name != "":
-		who = m.Author.Name
-	}
-	text := visible(m.Text)
-	if !t.interactive {
-		fmt.Fprintf(t.out, "%s: %s\n", who, text)
-		return
-	}
-	e := t.editor.Escape
-	fmt.Fprintf(t.out, "%s%s>%s %s\n", e.Green, who, e.Reset, text)
-	for _, suggestion := range m.Suggestions {
-		title := suggestion.Title
-		if title == "" {
-			title = suggestion.Text
-		}
-		fmt.Fprintf(t.out, "      %s· %s%s\n", e.Yellow, visible(title), e.Reset)
-	}
-}
-
-// echo shows what was said by the person before.
-func (t *terminal) echo(text string) {
-	if t.interactive {
-		fmt.Fprintf(t.out, "%syou>%s %s\n", t.editor.Escape.Cyan, t.editor.Escape.Reset, visible(text))
-		return
-	}
-	fmt.Fprintf(t.out, "you: %s\n", visible(text))
-}
-
-// note shows what chatmux itself has to say; a pipe carries replies only.
-func (t *terminal) note(text string) {
-	if t.interactive {
-		fmt.Fprintf(t.out, "%s%s%s\n", t.editor.Escape.Yellow, visible(text), t.editor.Escape.Reset)
-	}
-}
-
-func (t *terminal) complain(text string) {
-	if t.interactive {
-		fmt.Fprintf(t.out, "%s%s%s\n", t.editor.Escape.Red, visible(text), t.editor.Escape.Reset)
-	}
-}
-
-// visible takes out what would drive the terminal: a bot must not be able to.
-func visible(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0 {
-			return -1
-		}
-		return r
-	}, text)
 }

@@ -8,11 +8,17 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"chatmux/normalize"
 )
+
+// maxAnswer bounds what is read of a server that may not be one of ours.
+const maxAnswer = 64 << 20
 
 // serverFlags say which running server a command talks to.
 type serverFlags struct{ url, key string }
@@ -23,12 +29,19 @@ func (f *serverFlags) register(cmd *cobra.Command, usage string) {
 	cmd.Flags().Lookup("key").DefValue = "" // never shown in the help
 }
 
-func (f *serverFlags) client() *client {
-	return &client{url: strings.TrimRight(f.url, "/"), key: f.key}
+func (f *serverFlags) client() (*client, error) {
+	u, err := url.Parse(f.url)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, &usageError{errors.New("--server is not a URL: write where a chatmux listens, as http://127.0.0.1:8080")}
+	}
+	return &client{url: strings.TrimRight(f.url, "/"), key: normalize.NewSecret(f.key)}, nil
 }
 
 // client calls a chatmux server's API.
-type client struct{ url, key string }
+type client struct {
+	url string
+	key normalize.Secret
+}
 
 // problem is what the server answers when it cannot do a thing.
 type problem struct {
@@ -36,29 +49,72 @@ type problem struct {
 	Code      string `json:"code"`
 	Detail    string `json:"detail"`
 	Retryable bool   `json:"retryable"`
+	Outcome   string `json:"outcome"`
 	RequestID string `json:"request_id"`
+	Errors    []struct {
+		Field  string `json:"field"`
+		Detail string `json:"detail"`
+	} `json:"errors"`
+
+	retryAfter string // the header, in seconds
 }
 
 // Error says it in the server's words, and what can be done about it.
 func (p *problem) Error() string {
-	s := fmt.Sprintf("%s (%s)", p.Detail, p.Code)
-	switch p.Code {
-	case "unauthenticated":
-		s += ": give a caller key by --key or $CHATMUX_KEY"
-	case "internal", "storage_unavailable":
-		s += ": look for " + p.RequestID + " in the server's log"
-	default:
-		if p.Retryable {
-			s += ": try again"
+	s := fmt.Sprintf("%s (%s)", visible(p.Detail), p.Code)
+	if len(p.Errors) > 1 || len(p.Errors) == 1 && !strings.Contains(p.Detail, p.Errors[0].Detail) {
+		for _, e := range p.Errors {
+			s += "\n  " + visible(e.Field+": "+e.Detail)
 		}
 	}
+	switch {
+	case p.Code == "unauthenticated":
+		s += ": give a caller key by --key or $CHATMUX_KEY"
+	case p.Code == "internal", p.Code == "storage_unavailable":
+		s += ": look for " + p.RequestID + " in the server's log"
+	case p.Code == "backend_unauthorized":
+		s += ": look at this backend's key in the server's config"
+	case p.Outcome == "unknown":
+		s += ": the bot may have got the message, so chatmux does not send it again by itself"
+	case p.Retryable && p.retryAfter != "":
+		s += ": try again in " + p.retryAfter + " s"
+	case p.Retryable:
+		s += ": try again"
+	}
 	return s
+}
+
+// liveBackend is a backend as a running server tells it.
+type liveBackend struct {
+	Name          string   `json:"name"`
+	Adapter       string   `json:"adapter"`
+	Stateful      bool     `json:"stateful"`
+	Capabilities  []string `json:"capabilities"`
+	CoolDownUntil string   `json:"cool_down_until"`
+	InFlight      int      `json:"in_flight"`
+	MaxInFlight   int      `json:"max_in_flight"`
+	Breaker       struct {
+		State     string `json:"state"`
+		Since     string `json:"since"`
+		Cause     string `json:"cause"`
+		Successes int    `json:"successes"`
+		Failures  int    `json:"failures"`
+	} `json:"breaker"`
+}
+
+func (c *client) backends(ctx context.Context) ([]liveBackend, error) {
+	var list struct {
+		Data []liveBackend `json:"data"`
+	}
+	err := c.get(ctx, "/v1/backends", &list)
+	return list.Data, err
 }
 
 func (c *client) get(ctx context.Context, path string, into any) error {
 	return c.call(ctx, http.MethodGet, path, nil, into)
 }
 
+// call makes one request. A refusal of the server's is a *problem.
 func (c *client) call(ctx context.Context, method, path string, body, into any) error {
 	var reader io.Reader
 	if body != nil {
@@ -75,27 +131,27 @@ func (c *client) call(ctx context.Context, method, path string, body, into any) 
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if c.key != "" {
-		req.Header.Set("Authorization", "Bearer "+c.key)
+	if !c.key.IsZero() {
+		req.Header.Set("Authorization", "Bearer "+c.key.Reveal())
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: does chatmux run at %s?", err, c.url)
 	}
 	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return err
+		return fmt.Errorf("the answer of %s was cut: %w", c.url, err)
 	}
 	if resp.StatusCode >= 400 {
-		var p problem
+		p := problem{retryAfter: resp.Header.Get("Retry-After")}
 		if json.Unmarshal(b, &p) != nil || p.Code == "" {
 			return fmt.Errorf("%s answered %s: is that a chatmux server?", c.url, resp.Status)
 		}
 		return &p
 	}
 	if err := json.Unmarshal(b, into); err != nil {
-		return errors.Join(fmt.Errorf("%s answered something that is not chatmux's JSON", c.url), err)
+		return fmt.Errorf("%s answered something that is not chatmux's JSON: is that a chatmux server? (%w)", c.url, err)
 	}
 	return nil
 }

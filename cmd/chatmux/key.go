@@ -5,8 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash/crc32"
+	"regexp"
 	"runtime"
 	"runtime/debug"
 
@@ -15,6 +17,9 @@ import (
 
 // keyPrefix makes a key of ours easy to find for people and for secret scanners.
 const keyPrefix = "cmx_"
+
+// configName is what the config takes as a name.
+var configName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$`)
 
 // makeKey makes a caller key: the prefix, 32 random bytes and a checksum of them,
 // so that a scanner can tell a real key from a word that looks like one.
@@ -27,13 +32,17 @@ func makeKey() string {
 }
 
 func newKey() *cobra.Command {
-	key := &cobra.Command{Use: "key", Short: "Make keys for callers", Args: noArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	key := &cobra.Command{Use: "key", Short: "Make keys for callers", Args: noArgs, RunE: showHelp}
 	var name string
 	made := &cobra.Command{
 		Use: "new", Short: "Print a new caller key, once, and the lines for the config", Args: noArgs,
 		Long: `Makes a key for a caller and prints it once, with its SHA-256 for the config.
 chatmux keeps neither: give the key to the caller, put the hash into the file.`,
+		Example: "  chatmux key new --name web",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !configName.MatchString(name) {
+				return &usageError{errors.New("--name: a name has 1 to 64 letters, digits, dots, dashes and underscores, and begins with none of . and -")}
+			}
 			k := makeKey()
 			sum := sha256.Sum256([]byte(k))
 			fmt.Fprintf(cmd.OutOrStdout(), "%s\n\ncallers:\n  - name: %s\n    key_sha256: %s\n", k, name, hex.EncodeToString(sum[:]))
