@@ -40,7 +40,9 @@ func TestTheDocsPageIsWholeWithoutItsScript(t *testing.T) {
 			}
 		}
 	}
-	for _, word := range []string{"curl http://", "<code>breaker.state</code>", "<code>tags[].name</code>", "Idempotency-Key", "<code>breaker_open</code>", "up to 65536 characters"} {
+	for _, word := range []string{
+		"curl http://", "<code>breaker.state</code>", "<code>tags[].name</code>", "Idempotency-Key", "<code>breaker_open</code>", "up to 65536 characters",
+	} {
 		if !strings.Contains(page, word) {
 			t.Errorf("%q is not on the page", word)
 		}
@@ -138,10 +140,12 @@ func TestTheDocsPageWorksInABrowserAndAsksNobodyElse(t *testing.T) {
 	origin := "http://" + h.addr
 	step(ctx, t, chromedp.Navigate(origin+"/docs"), chromedp.WaitVisible("#filter"))
 
-	if got := evaluate[string](ctx, t, `document.querySelector("#sendFirstMessage pre").textContent`); !strings.HasPrefix(got, "curl "+origin+"/v1/messages") {
-		t.Errorf("the example does not name this server: %q", got)
+	example := evaluate[string](ctx, t, `document.querySelector("#sendFirstMessage pre").textContent`)
+	if !strings.HasPrefix(example, "curl "+origin+"/v1/messages") {
+		t.Errorf("the example does not name this server: %q", example)
 	}
-	shown := `[...document.querySelectorAll("nav li")].filter(i => i.offsetParent).map(i => i.querySelector("small")?.textContent ?? i.textContent.trim())`
+	shown := `[...document.querySelectorAll("nav li")].filter(i => i.offsetParent)` +
+		`.map(i => i.querySelector("small")?.textContent ?? i.textContent.trim())`
 	if all := evaluate[[]string](ctx, t, shown); len(all) < len(h.api.Routes()) {
 		t.Errorf("only %d entries are shown", len(all))
 	}

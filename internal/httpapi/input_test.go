@@ -27,7 +27,8 @@ var (
 var malformed = []string{
 	``, ` `, `{`, `}`, `[`, `]`, `"`, `'`, `,`, `:`, `{"text"}`, `{"text":}`, `{"text":"a"`, `{"text":"a",}`, `{,}`, `{"text":"a" "b":1}`,
 	`{text:"a"}`, `{'text':'a'}`, `{"text":'a'}`, `{1:2}`, `{"a":1,,"b":2}`, `[1,]`, `[,1]`, `[1 2]`, `[1`, `nul`, `nulll`, `True`, `tru`, `fals`, `NaN`,
-	`Infinity`, `-`, `+1`, `01`, `1.`, `.5`, `1e`, `1e+`, `0x10`, `1_000`, `--1`, `"\x"`, `"\u12"`, `"\u1`, "\xff", "{\"a\":\xff}", `"\u12g4"`, `"a`, "\"a\nb\"", "\"a\tb\"", "\"\x00\"",
+	`Infinity`, `-`, `+1`, `01`, `1.`, `.5`, `1e`, `1e+`, `0x10`, `1_000`, `--1`, `"\x"`, `"\u12"`,
+	`"\u1`, "\xff", "{\"a\":\xff}", `"\u12g4"`, `"a`, "\"a\nb\"", "\"a\tb\"", "\"\x00\"",
 	`{"text":"a"/*c*/}`, `// c`, "\x00", "\u00a0{}", "{\"text\":\"\xff\"}", "{\"text\":\"\xed\xa0\x80\"}", "{\"text\":\"\xc0\xaf\"}", `{"text":"\ud83d"}`,
 	`{"text":"\ude00\ud83d"}`, `{"text":"\ud83dx"}`, `{"text":"\ud83d\n"}`, `{"text":"\ud83d\ud83d"}`, "{\"text\":\"a\"}\xff",
 }
@@ -224,7 +225,8 @@ func TestBodies(t *testing.T) {
 		}
 		h.nothing()
 		h.post("/v1/messages", `{"attachments":[`+strings.Repeat(one+",", 9)+one+`]}`).want(t, 200, "")
-		if got := h.engine.take()[0].(askedSend).Send.Attachments; len(got) != 10 || got[9].URL != "https://e.org/x" || got[9].Type != normalize.TypeOther {
+		got := h.engine.take()[0].(askedSend).Send.Attachments
+		if len(got) != 10 || got[9].URL != "https://e.org/x" || got[9].Type != normalize.TypeOther {
 			t.Errorf("%+v", got)
 		}
 		for kind, want := range map[string]normalize.MessageType{"image/png": "image", "AUDIO/ogg": "audio", "video/mp4": "video", "application/pdf": "document"} {
@@ -281,7 +283,9 @@ func TestAllProblemsOfABodyAreToldAtOnce(t *testing.T) {
 
 func TestWhatIsNoObjectIs422(t *testing.T) {
 	h := newHarness(t, Options{})
-	for _, path := range []string{"/v1/messages", messagesPath, "/v1/threads", "/v1/routes/explain", messagePath + "/feedback", messagePath + "/resend", threadPath + "/move"} {
+	for _, path := range []string{
+		"/v1/messages", messagesPath, "/v1/threads", "/v1/routes/explain", messagePath + "/feedback", messagePath + "/resend", threadPath + "/move",
+	} {
 		for _, body := range []string{`null`, `[]`, `"x"`, `1`, `true`} {
 			p := h.post(path, body).wantField(t, "body").problem(t)
 			if len(p.Errors) != 1 {
@@ -380,7 +384,8 @@ func TestEverythingThatIsSaidArrives(t *testing.T) {
 		{"feedback", "POST", messagePath + "/feedback", `{"feedback":"negative"}`, askedFeedback{threadID, messageID, normalize.FeedbackNegative}},
 		{"move", "POST", threadPath + "/move", `{"backend":"b"}`, askedMove{threadID, "b", "none"}},
 		{"move with its past", "POST", threadPath + "/move", `{"backend":"b","carry":"transcript"}`, askedMove{threadID, "b", "transcript"}},
-		{"explain", "POST", "/v1/routes/explain", `{` + said + `,"user":` + userJSON + `,"title":"T","backend":"b","thread_metadata":{"t":"2"},"dialect":"sitegpt","bot":"7","caller":"web","headers":{"x-region":"eu"}}`,
+		{"explain", "POST", "/v1/routes/explain", `{` + said + `,"user":` + userJSON + `,"title":"T","backend":"b","thread_metadata":{"t":"2"},` +
+			`"dialect":"sitegpt","bot":"7","caller":"web","headers":{"x-region":"eu"}}`,
 			askedExplain{engine.Origin{Caller: engine.Caller{Name: "web", Tenant: "default"}, Dialect: "sitegpt", Bot: "7"}, question}},
 		{"explain of nothing", "POST", "/v1/routes/explain", `{}`, askedExplain{open, engine.SendRequest{New: &engine.NewThread{}}}},
 	} {
@@ -467,7 +472,9 @@ func TestParameters(t *testing.T) {
 		h.do("DELETE", threadPath+"?force=1", "").wantField(t, "force")
 	})
 	run("C14_a_timeout_out_of_range_is_422", func(t *testing.T) {
-		for _, timeout := range []string{"abc", "0", "-1", "301", "1000000000", "1e2", "+5", "5s", "0.9", "300.1", "1.", ".5", "NaN", "Inf", "0x10", "1_0", "1,5", "99999999999999999999999"} {
+		for _, timeout := range []string{
+			"abc", "0", "-1", "301", "1000000000", "1e2", "+5", "5s", "0.9", "300.1", "1.", ".5", "NaN", "Inf", "0x10", "1_0", "1,5", strings.Repeat("9", 30),
+		} {
 			for _, path := range append(sendPaths, messagePath+"/resend") {
 				h.post(path, `{"text":"a"}`, "Chatmux-Timeout", timeout).want(t, 422, "invalid_request")
 			}
@@ -529,11 +536,8 @@ func TestPaths(t *testing.T) {
 		absent := h.get(threadPath).want(t, 404, "not_found")
 		h.engine.err = nil
 		h.engine.take()
-		for _, id := range []string{"x", strings.ToUpper(threadID), threadID + "0", messageID, "thr_", "..", "%2e%2e", "a%2Fb", "%00", "%zz", "%ff", threadID + "%20",
+		for _, id := range []string{"x", strings.ToUpper(threadID), threadID + "0", messageID, "thr_", "..", "%2e%2e", "a%2Fb", "%00", "%ff", threadID + "%20",
 			normalize.UUIDForm(threadID), "thr_81081g00000000000000000000"} {
-			if id == "%zz" { // no request line at all: net/http refuses it
-				continue
-			}
 			for _, path := range []string{"", "/messages", "/messages/" + messageID} {
 				got := h.get("/v1/threads/" + id + path)
 				got.want(t, 404, "not_found")
