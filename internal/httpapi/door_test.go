@@ -355,8 +355,7 @@ func TestAnswersOfABackendSayWhoAnsweredAndHowLong(t *testing.T) {
 func (a answer) wantReplayOf(t *testing.T, first answer) {
 	t.Helper()
 	if a.status != first.status || string(a.body) != string(first.body) || a.header.Get("Content-Type") != first.header.Get("Content-Type") {
-		t.Errorf("%d %v %s
-is not what was answered first: %d %s", a.status, a.header, a.body, first.status, first.body)
+		t.Errorf("%d %v %s\nis not what was answered first: %d %s", a.status, a.header, a.body, first.status, first.body)
 	}
 	if a.header.Get("Idempotency-Replayed") != "true" {
 		t.Errorf("%v", a.header)
