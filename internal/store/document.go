@@ -3,7 +3,6 @@ package store
 import (
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"chatmux/normalize"
 )
@@ -132,17 +131,17 @@ func encodeThread(t *normalize.Thread) threadRow {
 
 // scanThread reads one row of threadColumns and the raw column. Of several bindings
 // only the newest is there; bindings is how many there are.
-func scanThread(row scanner, now time.Time) (t StoredThread, bindings int, err error) {
+func scanThread(row scanner) (t StoredThread, bindings int, err error) {
 	var tags, doc, raw string
-	var created, updated, until int64
+	var created, updated, left int64
 	var b bindingRow
 	err = row.Scan(&t.ID, &t.Tenant, &t.Backend, &t.Route, &t.User.ID, &t.Mode, &t.Status, &t.Title, &tags, &doc, &t.Carry,
-		&t.MessageCount, &t.Version, &created, &updated, &until, &bindings,
+		&t.MessageCount, &t.Version, &created, &updated, &left, &bindings,
 		&b.Backend, &b.Vendor, &b.Bot, &b.Remote.ThreadID, &b.Remote.UserID, &b.since, &b.until, &b.Reason, &raw)
 	if err != nil {
 		return t, 0, err
 	}
-	t.CreatedAt, t.UpdatedAt, t.Busy = timeOf(created), timeOf(updated), until > millis(now)
+	t.CreatedAt, t.UpdatedAt, t.Busy = timeOf(created), timeOf(updated), left > 0
 	if raw != "" {
 		t.Raw = json.RawMessage(raw)
 	}

@@ -151,6 +151,25 @@ func (f *fixture) say(t normalize.Thread, text string) normalize.Message {
 	return m
 }
 
+// expire ends the lease of the send that holds a thread.
+func (f *fixture) expire(t normalize.Thread) {
+	f.t.Helper()
+	f.must(f.writer.write(f.t.Context(), func(tx *session) error {
+		return tx.eachOf("UPDATE sends SET until = 1 WHERE thread_id = $1", []any{t.ID}, func(scanner) error { return nil })
+	}))
+}
+
+// leased is a key's state with the end of its lease as the database's clock would
+// give it if no time passed: a minute after t0.
+func (f *fixture) leased(k KeyState) KeyState {
+	f.t.Helper()
+	if left := k.LeaseEnds.Sub(t0); left <= 0 || left > time.Minute {
+		f.t.Errorf("the lease has %v left, want a minute or a little less", left)
+	}
+	k.LeaseEnds = at(1)
+	return k
+}
+
 func ptr[T any](v T) *T { return &v }
 
 func fullThread(tenant string) normalize.Thread {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"math"
 	"slices"
-	"time"
 
 	"chatmux/normalize"
 )
@@ -63,7 +62,7 @@ func (s *Store) Messages(ctx context.Context, tenant, threadID string, r Range) 
 	err = s.read(ctx, func(tx *session) error {
 		list, err = tx.messages(q, threadID, tenant, after, int64(r.Limit)+1, flag(r.Raw))
 		if err == nil && len(list) == 0 {
-			_, err = tx.thread(tenant, threadID, false, time.Time{})
+			_, err = tx.thread(tenant, threadID, false)
 		}
 		return err
 	})
@@ -123,7 +122,7 @@ func (s *Store) History(
 	err := s.read(ctx, func(tx *session) error {
 		before := int64(math.MaxInt64)
 		if beforeMessageID == "" {
-			if _, err := tx.thread(tenant, threadID, false, time.Time{}); err != nil {
+			if _, err := tx.thread(tenant, threadID, false); err != nil {
 				return err
 			}
 		} else {

@@ -37,12 +37,12 @@ type Options struct {
 // database is what a dialect opens, and all that it is asked for later. The
 // statements are the same for all dialects.
 type database struct {
-	write  *sql.DB
-	read   *sql.DB      // nil: the connection that writes is the only one
-	begin  string       // the statement that begins a transaction that will write
-	reopen bool         // a connection in doubt may be closed and another one opened
-	check  func() error // before each commit: is it still the database that was opened?
-	unlock func() error // last of all
+	write   *sql.DB
+	read    *sql.DB           // nil: the connection that writes is the only one
+	dialect *strings.Replacer // what the statements leave open
+	reopen  bool              // a connection in doubt may be closed and another one opened
+	check   func() error      // before each commit: is it still the database that was opened?
+	unlock  func() error      // last of all
 }
 
 var errClosed = fmt.Errorf("%w: the store is closed", ErrUnavailable)
@@ -67,11 +67,11 @@ func Open(ctx context.Context, dsn string, opts Options) (*Store, error) {
 	}
 	s := &Store{db: db, now: opts.Now}
 	if db.read != nil {
-		stmts, err := prepare(ctx, db.read, db.begin, begin)
+		stmts, err := prepare(ctx, db.read, db.dialect, begin)
 		if err != nil {
 			return nil, fmt.Errorf("store: %w", errors.Join(err, db.close()))
 		}
-		s.reader = &session{db: db.read, stmts: stmts}
+		s.reader = &session{db: db.read, stmts: stmts, dialect: db.dialect}
 	}
 	if s.writer, err = newWriter(ctx, db, opts.Log); err != nil {
 		return nil, fmt.Errorf("store: %w", errors.Join(err, db.close()))
@@ -141,12 +141,12 @@ func (s *Store) read(ctx context.Context, run func(*session) error) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	if s.reader != nil {
-		return run(&session{ctx: ctx, db: s.reader.db, stmts: s.reader.stmts})
+		return run(&session{ctx: ctx, db: s.reader.db, stmts: s.reader.stmts, dialect: s.db.dialect})
 	}
 	s.writer.gate.Lock()
 	defer s.writer.gate.Unlock()
 	if s.writer.session == nil {
 		return errClosed
 	}
-	return run(&session{ctx: ctx, db: s.writer.session.db, stmts: s.writer.session.stmts})
+	return run(&session{ctx: ctx, db: s.writer.session.db, stmts: s.writer.session.stmts, dialect: s.db.dialect})
 }

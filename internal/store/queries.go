@@ -1,5 +1,10 @@
 package store
 
+import (
+	"fmt"
+	"strings"
+)
+
 // query names a prepared statement.
 type query int
 
@@ -14,18 +19,20 @@ const (
 	selectHistory
 	selectSeq
 	selectKey
+	selectUnsettled
 	selectProbe
 
 	begin
 	commit
 	rollback
 	selectState
-	selectSends
+	selectDead
 	insertThread
 	updateThread
 	updateThreadCount
 	updateThreadBindings
 	updateThreadSettled
+	updateThreadAppended
 	deleteThread
 	insertTag
 	deleteTags
@@ -36,13 +43,17 @@ const (
 	updateOutcome
 	updateAgain
 	settleMessage
+	settleUnknown
+	postponeMessage
 	insertSend
 	updateSend
+	renewSends
 	deleteSend
 	insertAttempt
 	updateAttempt
 	insertKey
 	updateKey
+	clearKeys
 	deleteKeys
 	updateProbe
 
@@ -55,7 +66,7 @@ const (
 	bindingColumns = `COALESCE(b.backend, ''), COALESCE(b.vendor, ''), COALESCE(b.bot, ''), COALESCE(b.remote_id, ''),
 		COALESCE(b.remote_user, ''), COALESCE(b.since, 0), COALESCE(b.until, 0), COALESCE(b.reason, '')`
 	threadColumns = `t.id, t.tenant, t.backend, t.route, t.user_id, t.mode, t.status, t.title, t.tags, t.doc, t.carry,
-		t.message_count, t.version, t.created_at, t.updated_at, COALESCE(s.until, 0),
+		t.message_count, t.version, t.created_at, t.updated_at, COALESCE(s.until - {now}, 0),
 		t.binding_count, ` + bindingColumns
 	threadTables = `threads t LEFT JOIN bindings b ON b.thread_id = t.id AND b.seq = t.binding_count LEFT JOIN sends s ON s.thread_id = t.id`
 
@@ -64,7 +75,8 @@ const (
 	messageTables = `messages m JOIN threads t ON t.id = m.thread_id`
 )
 
-// queries are written for SQLite and PostgreSQL alike.
+// queries are written for SQLite and PostgreSQL alike. What the two do not agree on
+// is named in braces: {now} is the database's clock, in milliseconds.
 var queries = [queryCount]string{
 	// The vendor's own object is read only where it is asked for: it can be large.
 	selectThread: `SELECT ` + threadColumns + `, CASE WHEN $3 = 1 THEN t.raw ELSE '' END
@@ -84,21 +96,33 @@ var queries = [queryCount]string{
 	selectSeq: `SELECT m.seq FROM ` + messageTables + ` WHERE m.id = $1 AND m.thread_id = $2 AND t.tenant = $3`,
 
 	// A key runs as long as its message is being sent.
-	selectKey: `SELECT k.path, k.body_hash, k.thread_id, k.message_id, k.status, k.body, COALESCE(m.status, ''), COALESCE(s.until, 0)
+	selectKey: `SELECT k.path, k.body_hash, k.thread_id, k.message_id, k.status, k.body, COALESCE(m.status, ''), COALESCE(s.until - {now}, 0)
 		FROM idempotency_keys k
 		LEFT JOIN messages m ON m.id = k.message_id
 		LEFT JOIN sends s ON s.thread_id = k.thread_id AND s.message_id = k.message_id
 		WHERE k.tenant = $1 AND k.key = $2`,
+	// Of a message's attempts the last counts. Where several conversations with its
+	// backend have been since, none is named: nobody knows which of them has it.
+	selectUnsettled: `SELECT ` + messageColumns + `, '', t.tenant, a.backend, a.started_at, m.settle_tries, ` + bindingColumns + `
+		FROM ` + messageTables + `
+		JOIN attempts a ON a.thread_id = m.thread_id AND a.id = (SELECT x.id FROM attempts x
+			WHERE x.thread_id = m.thread_id AND x.message_id = m.id ORDER BY x.started_at DESC, x.id DESC LIMIT 1)
+		LEFT JOIN bindings b ON b.thread_id = m.thread_id AND b.seq = (SELECT CASE WHEN COUNT(*) = 1 THEN MIN(y.seq) END FROM bindings y
+			WHERE y.thread_id = m.thread_id AND y.backend = a.backend AND (y.until = 0 OR y.until > a.started_at))
+		WHERE m.status = 'unknown' AND m.role = 'user' AND m.settle_after <= $1 AND a.started_at < $2
+		AND NOT EXISTS (SELECT 1 FROM sends s WHERE s.thread_id = m.thread_id)
+		ORDER BY m.settle_after, m.id LIMIT $3`,
 	selectProbe: `SELECT at FROM probe WHERE id = 1`,
 
+	begin:    `{begin}`,
 	commit:   `COMMIT`,
 	rollback: `ROLLBACK`,
 
 	// What a writer has to know of a thread before it writes.
 	selectState: `SELECT t.version, t.touched, t.last_seq, t.tags, t.binding_count, ` + bindingColumns + `,
-		COALESCE(s.epoch, ''), COALESCE(s.until, 0), COALESCE(s.message_id, ''), COALESCE(s.attempt_id, '')
+		COALESCE(s.epoch, ''), COALESCE(s.until - {now}, 0), COALESCE(s.message_id, ''), COALESCE(s.attempt_id, '')
 		FROM ` + threadTables + ` WHERE t.id = $1 AND t.tenant = $2`,
-	selectSends: `SELECT thread_id, message_id, attempt_id FROM sends ORDER BY thread_id LIMIT $1`,
+	selectDead: `SELECT thread_id, message_id, attempt_id FROM sends WHERE until - {now} <= $1 ORDER BY thread_id LIMIT $2`,
 
 	insertThread: `INSERT INTO threads (id, tenant, backend, route, user_id, mode, status, title, tags, doc, raw, carry,
 		message_count, last_seq, binding_count, version, touched, created_at, updated_at)
@@ -109,6 +133,7 @@ var queries = [queryCount]string{
 	updateThreadCount:    `UPDATE threads SET message_count = message_count + 1, last_seq = $2, version = $3, updated_at = $4 WHERE id = $1`,
 	updateThreadBindings: `UPDATE threads SET binding_count = $2, version = version + 1 WHERE id = $1`,
 	updateThreadSettled:  `UPDATE threads SET version = version + 1, updated_at = $2 WHERE id = $1`,
+	updateThreadAppended: `UPDATE threads SET message_count = message_count + $2, last_seq = $3, version = $4, updated_at = $5 WHERE id = $1`,
 	deleteThread:         `DELETE FROM threads WHERE id = $1 AND tenant = $2`,
 
 	insertTag:  `INSERT INTO thread_tags (tenant, value, thread_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
@@ -125,11 +150,18 @@ var queries = [queryCount]string{
 		in_reply_to = $10, doc = $11, raw = CASE WHEN $12 = '' THEN raw ELSE $12 END WHERE id = $1 AND thread_id = $2`,
 	updateOutcome: `UPDATE messages SET status = $3, reason = $4, backend = $5, remote_id = $6, doc = $7,
 		raw = CASE WHEN $8 = '' THEN raw ELSE $8 END WHERE id = $1 AND thread_id = $2`,
-	updateAgain:   `UPDATE messages SET status = $3, reason = $4, backend = $5 WHERE id = $1 AND thread_id = $2`,
+	updateAgain: `UPDATE messages SET status = $3, reason = $4, backend = $5, settle_after = 0, settle_tries = 0
+		WHERE id = $1 AND thread_id = $2`,
 	settleMessage: `UPDATE messages SET status = $3, reason = $4 WHERE id = $1 AND thread_id = $2 AND status = 'pending'`,
 
-	insertSend: `INSERT INTO sends (thread_id, epoch, until, message_id, attempt_id) VALUES ($1, $2, $3, $4, $5)`,
+	settleUnknown: `UPDATE messages SET status = $3, reason = $4, remote_id = $5, raw = CASE WHEN $6 = '' THEN raw ELSE $6 END
+		WHERE id = $1 AND thread_id = $2`,
+	postponeMessage: `UPDATE messages SET settle_after = $4, settle_tries = settle_tries + 1
+		WHERE id = $1 AND thread_id = $2 AND status = 'unknown' AND thread_id IN (SELECT t.id FROM threads t WHERE t.tenant = $3)`,
+
+	insertSend: `INSERT INTO sends (thread_id, epoch, until, message_id, attempt_id) VALUES ($1, $2, {now} + $3, $4, $5)`,
 	updateSend: `UPDATE sends SET attempt_id = $3 WHERE thread_id = $1 AND epoch = $2`,
+	renewSends: `UPDATE sends SET until = {now} + $1 WHERE epoch IN (` + parameters(2, renewBatch) + `) RETURNING epoch`,
 	deleteSend: `DELETE FROM sends WHERE thread_id = $1`,
 
 	insertAttempt: `INSERT INTO attempts (thread_id, id, message_id, backend, epoch, kind, phase, started_at, ended_at)
@@ -139,6 +171,7 @@ var queries = [queryCount]string{
 	insertKey: `INSERT INTO idempotency_keys (tenant, key, path, body_hash, thread_id, message_id, status, body, created_at)
 		VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8)`,
 	updateKey: `UPDATE idempotency_keys SET status = $4, body = $5 WHERE tenant = $1 AND key = $2 AND message_id = $3`,
+	clearKeys: `UPDATE idempotency_keys SET status = 0, body = $3 WHERE thread_id = $1 AND message_id = $2`,
 	// A key whose send still runs stays, however old it is: without it a repeat
 	// would run beside the first.
 	deleteKeys: `DELETE FROM idempotency_keys WHERE (tenant, key) IN (
@@ -147,4 +180,13 @@ var queries = [queryCount]string{
 		ORDER BY k.created_at LIMIT $2)`,
 
 	updateProbe: `UPDATE probe SET at = $1 WHERE id = 1`,
+}
+
+// parameters names n of them, from $first on.
+func parameters(first, n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, ", $%d", first+i)
+	}
+	return b.String()[len(", "):]
 }

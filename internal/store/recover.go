@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"math"
+	"slices"
 	"time"
 
 	"chatmux/normalize"
@@ -18,6 +20,7 @@ type Recovered struct {
 const (
 	recoverBatch = 500
 	sweepBatch   = 500
+	renewBatch   = 50
 )
 
 // Recover settles the sends of runs that are dead: a pending message without an
@@ -27,50 +30,98 @@ const (
 // Call it before the first Accept. As a SQLite database is held by one process, all
 // sends that are found in flight then are of dead runs.
 func (s *Store) Recover(ctx context.Context, now time.Time) (Recovered, error) {
+	return s.settleDead(ctx, now, math.MaxInt64/2, math.MaxInt)
+}
+
+// SettleExpired does what Recover does for up to limit sends whose lease has ended
+// by the database's clock: their run has stalled, or died with its process.
+func (s *Store) SettleExpired(ctx context.Context, limit int) (Recovered, error) {
+	return s.settleDead(ctx, s.now(), 0, limit)
+}
+
+// settleDead settles up to limit sends that have no more than this left of their
+// lease.
+func (s *Store) settleDead(ctx context.Context, now time.Time, left int64, limit int) (Recovered, error) {
 	var total Recovered
-	for {
+	for done := 0; done < limit; {
+		want := min(recoverBatch, limit-done)
 		var batch Recovered
 		settled := 0
-		err := s.writer.write(ctx, func(tx *session) error {
-			batch, settled = Recovered{}, 0
-			type send struct{ threadID, messageID, attemptID string }
-			var sends []send
-			err := tx.each(selectSends, []any{int64(recoverBatch)}, func(row scanner) error {
-				var one send
-				err := row.Scan(&one.threadID, &one.messageID, &one.attemptID)
-				sends = append(sends, one)
-				return err
-			})
-			if err != nil {
-				return err
-			}
-			for _, one := range sends {
-				status, changed, err := tx.settle(one.threadID, one.messageID, one.attemptID, now)
-				if err != nil {
-					return err
-				}
-				if _, err := tx.exec(updateThreadSettled, one.threadID, millis(now)); err != nil {
-					return err
-				}
-				switch {
-				case changed && status == normalize.StatusFailed:
-					batch.Failed++
-				case changed:
-					batch.Unknown++
-				}
-			}
-			settled = len(sends)
-			return nil
+		err := s.writer.write(ctx, func(tx *session) (err error) {
+			batch, settled, err = tx.settleBatch(now, left, want)
+			return err
 		})
 		if err != nil {
 			return total, err
 		}
 		total.Failed += batch.Failed
 		total.Unknown += batch.Unknown
-		if settled < recoverBatch {
-			return total, nil
+		if done += settled; settled < want {
+			break
 		}
 	}
+	return total, nil
+}
+
+func (s *session) settleBatch(now time.Time, left int64, limit int) (r Recovered, settled int, err error) {
+	type send struct{ threadID, messageID, attemptID string }
+	var sends []send
+	err = s.each(selectDead, []any{left, int64(limit)}, func(row scanner) error {
+		var one send
+		err := row.Scan(&one.threadID, &one.messageID, &one.attemptID)
+		sends = append(sends, one)
+		return err
+	})
+	if err != nil {
+		return r, 0, err
+	}
+	for _, one := range sends {
+		status, changed, err := s.settle(one.threadID, one.messageID, one.attemptID, now)
+		if err != nil {
+			return r, 0, err
+		}
+		if _, err := s.exec(updateThreadSettled, one.threadID, millis(now)); err != nil {
+			return r, 0, err
+		}
+		switch {
+		case changed && status == normalize.StatusFailed:
+			r.Failed++
+		case changed:
+			r.Unknown++
+		}
+	}
+	return r, len(sends), nil
+}
+
+// Renew gives the sends that these epochs hold a lease of this length from now, by
+// the database's clock, and returns the epochs that hold nothing any more: somebody
+// else has settled their sends, or they have ended.
+func (s *Store) Renew(ctx context.Context, epochs []string, lease time.Duration) (lost []string, err error) {
+	for batch := range slices.Chunk(epochs, renewBatch) {
+		args := []any{lease.Milliseconds()}
+		for i := range renewBatch {
+			args = append(args, batch[min(i, len(batch)-1)])
+		}
+		held := make(map[string]bool, len(batch))
+		err := s.writer.write(ctx, func(tx *session) error {
+			clear(held)
+			return tx.each(renewSends, args, func(row scanner) error {
+				var epoch string
+				err := row.Scan(&epoch)
+				held[epoch] = true
+				return err
+			})
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, epoch := range batch {
+			if !held[epoch] {
+				lost = append(lost, epoch)
+			}
+		}
+	}
+	return lost, nil
 }
 
 // settle ends a send whose run is dead. It returns what its message is now, and
@@ -96,7 +147,7 @@ func (s *session) settle(threadID, messageID, attemptID string, now time.Time) (
 // is known of the key.
 func (s *session) settleKey(a *Acceptance, k *KeyState) error {
 	state, err := s.state(a.Key.Tenant, k.ThreadID)
-	if err != nil || state.messageID != k.MessageID || state.held(a.Now) {
+	if err != nil || state.messageID != k.MessageID || state.held() {
 		return err
 	}
 	if k.Message, _, err = s.settle(k.ThreadID, state.messageID, state.attemptID, a.Now); err != nil {

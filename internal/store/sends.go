@@ -81,7 +81,7 @@ func (s *session) accept(a *Acceptance, thread threadRow, message messageRow) (r
 		if state, err = s.state(a.Thread.Tenant, a.Thread.ID); err != nil {
 			return r, err
 		}
-		if state.held(a.Now) {
+		if state.held() {
 			return r, ErrBusy
 		}
 		if state.version != a.Version {
@@ -93,6 +93,7 @@ func (s *session) accept(a *Acceptance, thread threadRow, message messageRow) (r
 			return r, err
 		}
 	}
+	state.version++
 	if err := s.acceptMessage(a, &state, message); err != nil {
 		return r, err
 	}
@@ -124,10 +125,13 @@ func (s *session) acceptMessage(a *Acceptance, state *threadState, message messa
 		if err == nil && n == 0 {
 			err = ErrNotFound
 		}
+		if err != nil {
+			return err
+		}
+		_, err = s.exec(updateThreadSettled, a.Thread.ID, millis(a.Now))
 		return err
 	}
 	state.lastSeq++
-	state.version++
 	if err := s.addMessage(a.Thread.ID, state.lastSeq, message); err != nil {
 		return err
 	}
@@ -144,7 +148,7 @@ func (s *session) hold(a *Acceptance) error {
 			return err
 		}
 	}
-	_, err := s.exec(insertSend, a.Thread.ID, a.Epoch, a.Now.Add(a.Lease).UnixMilli(), a.Message.ID, attemptID)
+	_, err := s.exec(insertSend, a.Thread.ID, a.Epoch, a.Lease.Milliseconds(), a.Message.ID, attemptID)
 	return err
 }
 
@@ -180,15 +184,15 @@ func (s *Store) LookupKey(ctx context.Context, k Key, now time.Time) (state KeyS
 func (s *session) key(k Key, now time.Time) (state KeyState, err error) {
 	var path string
 	var hash []byte
-	var until int64
+	var left int64
 	state.Found, err = s.one(selectKey, []any{k.Tenant, k.Key}, &path, &hash, &state.ThreadID, &state.MessageID, &state.Status, &state.Body,
-		&state.Message, &until)
+		&state.Message, &left)
 	if err != nil || !state.Found {
 		return KeyState{}, err
 	}
 	state.Matches = path == k.Path && bytes.Equal(hash, k.BodyHash[:])
-	if state.Running = state.Status == 0 && until > millis(now); state.Running {
-		state.LeaseEnds = timeOf(until)
+	if state.Running = state.Status == 0 && left > 0; state.Running {
+		state.LeaseEnds = timeOf(millis(now) + left)
 	}
 	return state, nil
 }

@@ -5,16 +5,18 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
 // session runs the prepared statements on one connection, or on any connection of
 // a pool. Every error that comes out of it is ErrUnavailable with its cause.
 type session struct {
-	ctx   context.Context
-	db    querier
-	stmts *statements
-	wrote bool // a row was changed since the operation began
+	ctx     context.Context
+	db      querier
+	stmts   *statements
+	dialect *strings.Replacer
+	wrote   bool // a row was changed since the operation began
 }
 
 type statements [queryCount]*sql.Stmt
@@ -25,15 +27,11 @@ type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// prepare prepares the first n statements. How a writing transaction begins is the
-// one thing that databases do not agree on.
-func prepare(ctx context.Context, db querier, beginText string, n query) (*statements, error) {
+// prepare prepares the first n statements.
+func prepare(ctx context.Context, db querier, dialect *strings.Replacer, n query) (*statements, error) {
 	var all statements
 	for q := range n {
-		text := queries[q]
-		if q == begin {
-			text = beginText
-		}
+		text := dialect.Replace(queries[q])
 		stmt, err := db.PrepareContext(ctx, text)
 		if err != nil {
 			all.close()
@@ -91,7 +89,7 @@ func (s *session) each(q query, args []any, row func(scanner) error) error {
 
 // eachOf is each for a text that is put together.
 func (s *session) eachOf(text string, args []any, row func(scanner) error) error {
-	rows, err := s.db.QueryContext(s.ctx, text, args...)
+	rows, err := s.db.QueryContext(s.ctx, s.dialect.Replace(text), args...)
 	return eachRow(rows, err, row)
 }
 

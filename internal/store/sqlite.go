@@ -24,6 +24,12 @@ const memoryPath = ":memory:"
 // so that a caller learns for certain that nothing was written.
 const sqlitePragmas = "_pragma=busy_timeout(4000)&_pragma=foreign_keys(1)&_pragma=synchronous(FULL)&_txlock=immediate"
 
+// sqliteDialect is what the statements leave open. Its clock is the machine's.
+var sqliteDialect = strings.NewReplacer(
+	"{begin}", "BEGIN IMMEDIATE",
+	"{now}", "CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER)",
+)
+
 // openSQLite opens a file, or a database of its own in memory.
 func openSQLite(ctx context.Context, path string, log *zap.Logger) (*database, error) {
 	if path == memoryPath {
@@ -57,7 +63,7 @@ func openSQLiteMemory(ctx context.Context, log *zap.Logger) (*database, error) {
 		return nil, errors.Join(err, write.Close())
 	}
 	return &database{
-		write: write, begin: "BEGIN IMMEDIATE",
+		write: write, dialect: sqliteDialect,
 		check: func() error { return nil }, unlock: func() error { return nil },
 	}, nil
 }
@@ -101,7 +107,7 @@ func openSQLiteFile(ctx context.Context, path string, log *zap.Logger) (db *data
 	read.SetMaxOpenConns(readers)
 	read.SetMaxIdleConns(readers)
 	return &database{
-		write: write, read: read, begin: "BEGIN IMMEDIATE", reopen: true,
+		write: write, read: read, dialect: sqliteDialect, reopen: true,
 		check: func() error {
 			now, err := os.Stat(path)
 			if err != nil {

@@ -107,7 +107,8 @@ func lateWritesOfALostRunAreRefused(t *testing.T, f *fixture) {
 	f.begin(thread, old, "e1", withKey(key), withAttempt(newAttempt(old, "e1")))
 	// The lease is over: another run takes the thread.
 	young := userMessage(thread.ID, "young")
-	f.begin(thread, young, "e2", func(a *Acceptance) { a.Now = at(2) })
+	f.expire(thread)
+	f.begin(thread, young, "e2")
 	before, text := f.read(thread), f.transcript(thread)
 
 	old.Status = normalize.StatusSent
@@ -138,7 +139,8 @@ func takingOverSettlesTheRunBefore(_ *testing.T, f *fixture) {
 			}
 		})
 		young := userMessage(thread.ID, "young")
-		r := f.begin(thread, young, "e2", func(a *Acceptance) { a.Now = at(2) })
+		f.expire(thread)
+		r := f.begin(thread, young, "e2")
 		f.end(thread, young, "e2", normalize.StatusSent, func(fin *Finish) { fin.Version = r.Version })
 		list := f.transcript(thread)
 		f.same("status", []normalize.MessageStatus{list[0].Status, list[1].Status}, []normalize.MessageStatus{c.want, normalize.StatusSent})
@@ -185,8 +187,10 @@ func repeatedKeyGetsTheStoredAnswer(t *testing.T, f *fixture) {
 	}
 	state, err = f.LookupKey(t.Context(), *key, t0)
 	f.must(err)
-	f.same("lookup while it runs", state, running)
-	f.same("repeat while it runs", repeat(), AcceptResult{Key: running})
+	f.same("lookup while it runs", f.leased(state), running)
+	again := repeat()
+	again.Key = f.leased(again.Key)
+	f.same("repeat while it runs", again, AcceptResult{Key: running})
 
 	body := []byte(`{"thread": "…", "x": "` + strings.Repeat("🙂", 9000) + `"}`)
 	f.end(thread, m, "e1", normalize.StatusSent, func(fin *Finish) { fin.Key, fin.Status, fin.Body = key, 200, body })
@@ -257,7 +261,7 @@ func keyOfAFailedMessageRunsTheSameMessageAgain(t *testing.T, f *fixture) {
 	f.same("again", f.transcript(thread), []normalize.Message{m})
 	state, err := f.LookupKey(t.Context(), *key, t0)
 	f.must(err)
-	f.same("running again", state, KeyState{
+	f.same("running again", f.leased(state), KeyState{
 		Found: true, Matches: true, Running: true, LeaseEnds: at(1), ThreadID: thread.ID, MessageID: m.ID, Message: normalize.StatusPending,
 	})
 	f.end(thread, m, "e2", normalize.StatusSent, func(fin *Finish) { fin.Key, fin.Status, fin.Body = key, 200, []byte("up") })
@@ -326,7 +330,8 @@ func keyOfADeadRunIsSettledByItsRepeat(t *testing.T, f *fixture) {
 		})
 		repeat := m
 		repeat.Status = normalize.StatusPending
-		late := func(a *Acceptance) { a.Now, a.Resend = at(5), true }
+		late := func(a *Acceptance) { a.Resend = true }
+		f.expire(thread)
 		r := f.begin(thread, repeat, "e2", withKey(key), late)
 		if r.Accepted || r.Key.Running || r.Key.Message != c.want {
 			t.Errorf("the first repeat after the lease: %+v, want status %s", r, c.want)

@@ -45,7 +45,7 @@ func (s *session) createThread(t *normalize.Thread, row threadRow) error {
 // Thread reads one thread, with the vendor's own object if raw. ErrNotFound.
 func (s *Store) Thread(ctx context.Context, tenant, id string, raw bool) (t StoredThread, err error) {
 	err = s.read(ctx, func(tx *session) error {
-		t, err = tx.thread(tenant, id, raw, s.now())
+		t, err = tx.thread(tenant, id, raw)
 		return err
 	})
 	if err != nil {
@@ -54,11 +54,11 @@ func (s *Store) Thread(ctx context.Context, tenant, id string, raw bool) (t Stor
 	return t, nil
 }
 
-func (s *session) thread(tenant, id string, raw bool, now time.Time) (t StoredThread, err error) {
+func (s *session) thread(tenant, id string, raw bool) (t StoredThread, err error) {
 	found, bindings := false, 0
 	err = s.each(selectThread, []any{id, tenant, flag(raw)}, func(row scanner) error {
 		found = true
-		t, bindings, err = scanThread(row, now)
+		t, bindings, err = scanThread(row)
 		return err
 	})
 	if err != nil {
@@ -105,11 +105,10 @@ func (s *Store) Threads(ctx context.Context, f ThreadFilter, r Range) (threads [
 		r.Limit = defaultLimit
 	}
 	text, args := threadsQuery(f, r)
-	now := s.now()
 	err = s.read(ctx, func(tx *session) error {
 		var counts []int
 		err := tx.eachOf(text, args, func(row scanner) error {
-			t, bindings, err := scanThread(row, now)
+			t, bindings, err := scanThread(row)
 			threads, counts = append(threads, t), append(counts, bindings)
 			return err
 		})
@@ -213,7 +212,7 @@ func (s *Store) UpdateThread(
 		if err != nil {
 			return err
 		}
-		t, err := tx.thread(tenant, id, false, now)
+		t, err := tx.thread(tenant, id, false)
 		if err != nil {
 			return err
 		}
@@ -244,13 +243,13 @@ func (s *Store) UpdateThread(
 
 // DeleteThread erases a thread with its messages, bindings, attempts and keys.
 // ErrNotFound; ErrBusy while a send holds it.
-func (s *Store) DeleteThread(ctx context.Context, tenant, id string, now time.Time) error {
+func (s *Store) DeleteThread(ctx context.Context, tenant, id string, _ time.Time) error {
 	return s.writer.write(ctx, func(tx *session) error {
 		state, err := tx.state(tenant, id)
 		if err != nil {
 			return err
 		}
-		if state.held(now) {
+		if state.held() {
 			return ErrBusy
 		}
 		_, err = tx.exec(deleteThread, id, tenant)
@@ -267,17 +266,17 @@ type threadState struct {
 	newest                    normalize.Binding // where there are bindings
 
 	epoch, messageID, attemptID string
-	until                       int64
+	left                        int64 // of its lease, in milliseconds
 }
 
 // held reports whether a send has the thread.
-func (st *threadState) held(now time.Time) bool { return st.epoch != "" && st.until > millis(now) }
+func (st *threadState) held() bool { return st.epoch != "" && st.left > 0 }
 
 func (s *session) state(tenant, id string) (st threadState, err error) {
 	var b bindingRow
 	found, err := s.one(selectState, []any{id, tenant}, &st.version, &st.touched, &st.lastSeq, &st.tags, &st.bindings,
 		&b.Backend, &b.Vendor, &b.Bot, &b.Remote.ThreadID, &b.Remote.UserID, &b.since, &b.until, &b.Reason,
-		&st.epoch, &st.until, &st.messageID, &st.attemptID)
+		&st.epoch, &st.left, &st.messageID, &st.attemptID)
 	if err == nil && !found {
 		err = ErrNotFound
 	}

@@ -219,12 +219,12 @@ func (w *writer) connect(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("opening the connection for writing: %w", err)
 	}
-	stmts, err := prepare(ctx, conn, w.db.begin, queryCount)
+	stmts, err := prepare(ctx, conn, w.db.dialect, queryCount)
 	if err != nil {
 		_ = conn.Close()
 		return err
 	}
-	w.conn, w.session = conn, &session{ctx: context.Background(), db: conn, stmts: stmts}
+	w.conn, w.session = conn, &session{ctx: context.Background(), db: conn, stmts: stmts, dialect: w.db.dialect}
 	return nil
 }
 

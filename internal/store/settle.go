@@ -1,0 +1,133 @@
+package store
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"chatmux/normalize"
+)
+
+// Unsettled is a user message of which nobody knows whether its vendor has it.
+type Unsettled struct {
+	Tenant    string
+	Message   normalize.Message // without Raw
+	Backend   string            // that the last attempt went to
+	Binding   normalize.Binding // the conversation there; zero where there was none, or where it is not certain which
+	StartedAt time.Time         // when the last attempt began
+	Tries     int               // how often it was postponed
+}
+
+// Unsettled lists up to limit user messages that are unknown and whose last attempt
+// began before a moment, those first that have waited longest. Messages that were
+// postponed are not among them until their time has come, nor are those of a thread
+// that a send holds.
+func (s *Store) Unsettled(ctx context.Context, startedBefore time.Time, limit int) (list []Unsettled, err error) {
+	now := millis(s.now())
+	err = s.read(ctx, func(tx *session) error {
+		list = nil
+		return tx.each(selectUnsettled, []any{now, millis(startedBefore), int64(limit)}, func(row scanner) error {
+			var u Unsettled
+			var b bindingRow
+			var started int64
+			m, err := scanMessage(longerRow{row, []any{
+				&u.Tenant, &u.Backend, &started, &u.Tries,
+				&b.Backend, &b.Vendor, &b.Bot, &b.Remote.ThreadID, &b.Remote.UserID, &b.since, &b.until, &b.Reason,
+			}})
+			u.Message, u.Binding, u.StartedAt = m.Message, b.binding(), timeOf(started)
+			list = append(list, u)
+			return err
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
+// longerRow is a row with more columns than its reader knows of.
+type longerRow struct {
+	scanner
+	more []any
+}
+
+func (r longerRow) Scan(dest ...any) error { return r.scanner.Scan(append(dest, r.more...)...) }
+
+// Settlement is what was found out about an unknown message.
+type Settlement struct {
+	Tenant    string
+	ThreadID  string
+	MessageID string
+	Status    normalize.MessageStatus // sent or failed
+	RemoteID  string                  // the vendor's id of it; empty leaves the stored one
+	Raw       []byte                  // the vendor's own object; nil leaves the stored one
+	Replies   []normalize.Message     // stored at the thread's end, in this order
+	Now       time.Time
+}
+
+// Settle gives an unknown message its outcome: the message, its replies and the
+// thread become durable in one commit, and the stored answer of its key goes, so
+// that a repeat of the key is answered from what is stored now. A message that was
+// sent loses its reason; one that has failed keeps it.
+//
+// ErrChanged: the message is not unknown any more. ErrBusy: a send holds the thread.
+// ErrNotFound: no such message. Nothing was written in any of these cases.
+func (s *Store) Settle(ctx context.Context, v Settlement) error {
+	replies := convert(v.Replies, encodeMessage)
+	return s.writer.write(ctx, func(tx *session) error { return tx.settleUnknown(&v, replies) })
+}
+
+func (s *session) settleUnknown(v *Settlement, replies []messageRow) error {
+	state, err := s.state(v.Tenant, v.ThreadID)
+	if err != nil {
+		return err
+	}
+	if state.held() {
+		return ErrBusy
+	}
+	m, err := s.message(v.Tenant, v.ThreadID, v.MessageID, false)
+	if err != nil {
+		return err
+	}
+	if m.Status != normalize.StatusUnknown {
+		return ErrChanged
+	}
+	if v.Status == normalize.StatusSent {
+		m.Reason = ""
+	}
+	if v.RemoteID != "" {
+		m.RemoteID = v.RemoteID
+	}
+	if _, err := s.exec(settleUnknown, m.ID, m.ThreadID, string(v.Status), m.Reason, m.RemoteID, string(v.Raw)); err != nil {
+		return err
+	}
+	for _, reply := range replies {
+		state.lastSeq++
+		if err := s.addMessage(v.ThreadID, state.lastSeq, reply); err != nil {
+			return err
+		}
+	}
+	_, err = s.exec(updateThreadAppended, v.ThreadID, int64(len(replies)), state.lastSeq, state.version+1, millis(v.Now))
+	if err != nil {
+		return err
+	}
+	_, err = s.exec(clearKeys, v.ThreadID, v.MessageID, []byte{})
+	return err
+}
+
+// PostponeSettling keeps an unknown message out of Unsettled until a moment, and
+// counts a try; the zero time is for good. Sending the message again begins anew.
+// ErrChanged: there is no such unknown message.
+func (s *Store) PostponeSettling(ctx context.Context, tenant, threadID, messageID string, until time.Time) error {
+	after := millis(until)
+	if until.IsZero() {
+		after = math.MaxInt64
+	}
+	return s.writer.write(ctx, func(tx *session) error {
+		n, err := tx.exec(postponeMessage, messageID, threadID, tenant, after)
+		if err == nil && n == 0 {
+			err = ErrChanged
+		}
+		return err
+	})
+}
