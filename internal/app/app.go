@@ -109,7 +109,7 @@ func New(ctx context.Context, c *config.Config, o Options) (_ *App, err error) {
 	if err := a.engine.Recover(ctx); err != nil {
 		return nil, err
 	}
-	a.api, err = httpapi.New(a.engine, a.apiOptions(), a.log, a.metrics.Registerer())
+	a.api, err = httpapi.New(a.engine, a.apiOptions(), a.log, a.metrics)
 	if err != nil {
 		return nil, err
 	}
@@ -221,9 +221,10 @@ func (a *App) Run(ctx context.Context) error {
 		servers = append(servers, newServer(a.adminHandler(), a.log))
 		go func() { failed <- servers[1].Serve(a.admin) }()
 	}
-	sweeping, stopSweeping := context.WithCancel(context.Background())
-	swept := make(chan struct{})
-	go func() { defer close(swept); a.sweep(sweeping) }()
+	keeping, stopKeeping := context.WithCancel(context.Background())
+	var keepers sync.WaitGroup
+	keepers.Go(func() { a.sweep(keeping) })
+	keepers.Go(func() { a.engine.Run(keeping) })
 	a.log.Info("chatmux listens", zap.String("addr", a.Addr()))
 
 	var err error
@@ -232,8 +233,8 @@ func (a *App) Run(ctx context.Context) error {
 		a.drain()
 	case err = <-failed:
 	}
-	stopSweeping()
-	<-swept
+	stopKeeping()
+	keepers.Wait()
 	ending, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	for _, s := range servers {

@@ -299,6 +299,7 @@ var homes = map[string][]string{
 	"modernc.org/sqlite":                  {"internal/store"},
 
 	"github.com/go-json-experiment/json": nil,
+	"github.com/chromedp/cdproto":        nil,
 	"github.com/chromedp/chromedp":       nil,
 	"github.com/getkin/kin-openapi":      nil,
 	"github.com/google/go-cmp":           nil,

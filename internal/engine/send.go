@@ -374,7 +374,7 @@ func (s *sending) run(caller context.Context) (Turn, error) {
 func (s *sending) accept(attempt *store.Attempt) error {
 	a := store.Acceptance{
 		Thread: s.thread.Thread, NewThread: s.fresh, Version: s.thread.Version, Message: s.message, Resend: s.again,
-		Attempt: attempt, Key: s.storeKey(), Epoch: s.epoch, Lease: s.timeout + s.engine.lease, Now: now(),
+		Attempt: attempt, Key: s.storeKey(), Epoch: s.epoch, Lease: s.engine.lease, Now: now(),
 	}
 	result, err := s.engine.store.Accept(s.ctx, a)
 	switch {

@@ -56,7 +56,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Chatmux-Request-Id", c.id)
 	h.Set("X-Content-Type-Options", "nosniff")
-	a.meters.inFlight.Inc()
+	a.metrics.RequestBegan()
 	defer c.end()
 	a.router.ServeHTTP(c, r)
 }
@@ -251,14 +251,13 @@ func (c *call) note() {
 	took := a.now().Sub(c.start)
 	// net/http ends the context after any failed read, a body's deadline included.
 	if c.left || c.r.Context().Err() != nil && c.code != "request_timeout" {
-		a.meters.left.Inc()
+		a.metrics.ClientLeft()
 		if c.status >= 400 {
 			c.status = statusClientLeft
 		}
 	}
 	name := knownMethod(c.r.Method)
-	a.meters.inFlight.Dec()
-	a.meters.observe(c.route, name, c.status, c.code, took)
+	a.metrics.RequestEnded(c.route, name, c.status, c.code, took)
 
 	level := zap.DebugLevel
 	switch {

@@ -17,13 +17,12 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
 	"chatmux/internal/engine"
+	"chatmux/internal/telemetry"
 	"chatmux/normalize"
 )
 
@@ -227,23 +226,23 @@ func (f *fakeEngine) Ready(context.Context) error { return f.err }
 // harness is an API behind a real server on loopback. Every answer that it gets
 // is held against the OpenAPI document.
 type harness struct {
-	t        testing.TB
-	engine   *fakeEngine
-	api      *API
-	addr     string
-	client   *http.Client
-	log      *observer.ObservedLogs
-	registry *prometheus.Registry
+	t      testing.TB
+	engine *fakeEngine
+	api    *API
+	addr   string
+	client *http.Client
+	log    *observer.ObservedLogs
 }
 
 func newHarness(t testing.TB, o Options) *harness {
 	t.Helper()
 	core, log := observer.New(zap.DebugLevel)
-	h := &harness{t: t, engine: newFakeEngine(), log: log, registry: prometheus.NewRegistry()}
+	h := &harness{t: t, engine: newFakeEngine(), log: log}
+	metrics := telemetry.New()
 	if o.Metrics == nil {
-		o.Metrics = promhttp.HandlerFor(h.registry, promhttp.HandlerOpts{})
+		o.Metrics = metrics.Handler()
 	}
-	api, err := New(h.engine, o, zap.New(core), h.registry)
+	api, err := New(h.engine, o, zap.New(core), metrics)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,10 +13,10 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/gorilla/mux"
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"chatmux/internal/engine"
+	"chatmux/internal/telemetry"
 	"chatmux/normalize"
 )
 
@@ -70,7 +70,7 @@ type API struct {
 	newID     func() string
 	now       func() time.Time
 	log       *zap.Logger
-	meters    *meters
+	metrics   *telemetry.Metrics
 	callers   atomic.Pointer[callers]
 	endpoints []endpoint
 	router    *mux.Router
@@ -80,14 +80,13 @@ type API struct {
 	sends   atomic.Int64 // in flight
 }
 
-// New builds the API. Its metrics are registered with registry; nil registers
-// them nowhere. A nil log is silent. It fails for callers that cannot be told
-// apart and for a registry that has metrics of these names already.
-func New(e Engine, o Options, log *zap.Logger, registry prometheus.Registerer) (*API, error) {
+// New builds the API. A nil log is silent, and without metrics nothing is counted
+// anywhere. It fails for callers that cannot be told apart.
+func New(e Engine, o Options, log *zap.Logger, metrics *telemetry.Metrics) (*API, error) {
 	if e == nil {
 		return nil, errors.New("httpapi: an engine is needed")
 	}
-	a := &API{engine: e, limits: o.Limits, newID: o.NewRequestID, now: o.Now, log: log, meters: newMeters()}
+	a := &API{engine: e, limits: o.Limits, newID: o.NewRequestID, now: o.Now, log: log, metrics: metrics}
 	if a.limits.Body <= 0 {
 		a.limits.Body = 1 << 20
 	}
@@ -106,13 +105,11 @@ func New(e Engine, o Options, log *zap.Logger, registry prometheus.Registerer) (
 	if a.log == nil {
 		a.log = zap.NewNop()
 	}
+	if a.metrics == nil {
+		a.metrics = telemetry.New()
+	}
 	if err := a.SetCallers(o.Callers); err != nil {
 		return nil, err
-	}
-	if registry != nil {
-		if err := a.meters.register(registry); err != nil {
-			return nil, err
-		}
 	}
 	a.endpoints = endpoints(o.Metrics)
 	a.router = a.newRouter()

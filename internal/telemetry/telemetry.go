@@ -5,6 +5,7 @@ package telemetry
 
 import (
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,6 +24,12 @@ type Metrics struct {
 	retries     *prometheus.CounterVec
 	sends       *prometheus.CounterVec
 	reloads     *prometheus.CounterVec
+
+	requests    *prometheus.CounterVec
+	requestTime *prometheus.HistogramVec
+	problems    *prometheus.CounterVec
+	inFlight    prometheus.Gauge
+	clientsLeft prometheus.Counter
 }
 
 // BackendSample is the state of one backend at the moment of a scrape.
@@ -56,8 +63,25 @@ func New() *Metrics {
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "chatmux_config_reloads_total", Help: "Reloads of the config, by result: ok or refused.",
 		}, []string{"result"}),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "chatmux_http_requests_total",
+			Help: "Requests answered, by path template, method and status; 499 is a failed one whose client was gone.",
+		}, []string{"route", "method", "status"}),
+		requestTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "chatmux_http_request_seconds", Help: "How long requests took, the backends' time included.", Buckets: seconds,
+		}, []string{"route", "method"}),
+		problems: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "chatmux_http_problems_total", Help: "Problem objects answered, by code.",
+		}, []string{"code"}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "chatmux_http_requests_in_flight", Help: "Requests that are being served.",
+		}),
+		clientsLeft: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "chatmux_http_clients_left_total", Help: "Clients that went away before their answer, or within their own request.",
+		}),
 	}
 	m.registry.MustRegister(m.attempts, m.attemptTime, m.transitions, m.retries, m.sends, m.reloads,
+		m.requests, m.requestTime, m.problems, m.inFlight, m.clientsLeft,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -107,8 +131,26 @@ func (m *Metrics) Reload(ok bool) {
 	m.reloads.WithLabelValues(result).Inc()
 }
 
-// Registerer takes the metrics of other rooms.
-func (m *Metrics) Registerer() prometheus.Registerer { return m.registry }
+// RequestBegan counts a request as being served, until RequestEnded.
+func (m *Metrics) RequestBegan() { m.inFlight.Inc() }
+
+// RequestEnded counts an answered request. Route is the path's template, empty
+// where there is no such path; code is that of the problem object, empty for a
+// success. Give only values of closed sets.
+func (m *Metrics) RequestEnded(route, method string, status int, code string, took time.Duration) {
+	if route == "" {
+		route = "none"
+	}
+	m.inFlight.Dec()
+	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Inc()
+	m.requestTime.WithLabelValues(route, method).Observe(took.Seconds())
+	if code != "" {
+		m.problems.WithLabelValues(code).Inc()
+	}
+}
+
+// ClientLeft counts a client that went away before its answer.
+func (m *Metrics) ClientLeft() { m.clientsLeft.Inc() }
 
 var (
 	breakerDesc  = prometheus.NewDesc("chatmux_breaker_state", "1 for the state that a backend's breaker is in.", []string{"backend", "state"}, nil)

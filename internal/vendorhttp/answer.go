@@ -3,6 +3,7 @@ package vendorhttp
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -37,6 +38,28 @@ func (a Answer) shape(first byte, name string) error {
 // promises. The detail must not repeat the vendor's text.
 func (a Answer) Invalid(detail string) *normalize.Error {
 	return &normalize.Error{Kind: normalize.KindInvalidReply, Phase: normalize.PhaseStatus, VendorStatus: a.Status, Detail: detail}
+}
+
+// Reported makes the failure of an error that the vendor told in an answer of
+// status 2xx. A fault without a kind is KindVendorFault. The key is taken out of
+// what is shown.
+func (a Answer) Reported(fault Fault, key normalize.Secret) *normalize.Error {
+	kind := fault.Kind
+	if kind == normalize.KindInternal {
+		kind = normalize.KindVendorFault
+	}
+	detail := fmt.Sprintf("%s (status %d, with an error", kind.Policy().Detail, a.Status)
+	if text := normalize.Excerpt(key.Redact(fault.Message), excerptLength); text != "" {
+		detail += ": " + text
+	}
+	return &normalize.Error{
+		Kind:         kind,
+		Phase:        normalize.PhaseStatus,
+		VendorStatus: a.Status,
+		VendorCode:   normalize.Excerpt(key.Redact(fault.Code), 64),
+		RetryAfter:   fault.RetryAfter,
+		Detail:       detail + ")",
+	}
 }
 
 // ParseRetryAfter reads a Retry-After header: seconds, or an HTTP date as seen

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -261,6 +262,22 @@ func (s *Stream) Close() error {
 	err := s.body.Close()
 	s.cancel(nil)
 	return err
+}
+
+// EventStream reports whether the answer says that it is a stream of server-sent
+// events.
+func (s *Stream) EventStream() bool {
+	media, _, err := mime.ParseMediaType(s.Header.Get("Content-Type"))
+	return err == nil && media == "text/event-stream"
+}
+
+// Drain reads what follows an answer whose own end mark has come, and throws it
+// away: mostly that is HTTP's last word alone, and the connection can then be used
+// again. It takes no longer than 20 ms, and reads no more than 4 KiB.
+func (s *Stream) Drain() {
+	timer := time.AfterFunc(20*time.Millisecond, func() { s.cancel(nil) })
+	defer timer.Stop()
+	_, _ = io.CopyN(io.Discard, s, 4<<10) // how it ends says nothing about the answer
 }
 
 // Answer reads the whole body, for a caller that first had to see the header. It
