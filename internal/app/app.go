@@ -35,6 +35,7 @@ const sweepBatch = 500
 type Options struct {
 	Adapters []adapters.Spec
 	Log      *zap.Logger // nil: built as the config says
+	Settling engine.Settling
 }
 
 // App is a house that listens. Run it, or Close it.
@@ -103,7 +104,7 @@ func New(ctx context.Context, c *config.Config, o Options) (_ *App, err error) {
 		return nil, err
 	}
 	a.engine = engine.New(engine.Options{
-		Store: a.store, Setup: setup, Lease: c.Limits.Idempotency.Lease,
+		Store: a.store, Setup: setup, Lease: c.Limits.Idempotency.Lease, Settle: o.Settling,
 		Log: a.log, Metrics: a.metrics,
 	})
 	if err := a.engine.Recover(ctx); err != nil {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
@@ -17,6 +18,7 @@ import (
 	"chatmux/adapters/all"
 	"chatmux/internal/app"
 	"chatmux/internal/config"
+	"chatmux/internal/engine"
 	"chatmux/internal/sandbox"
 )
 
@@ -57,7 +59,10 @@ func startHouse(t *testing.T, text string, specs ...adapters.Spec) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := app.New(t.Context(), c, app.Options{Adapters: specs, Log: zap.NewNop()})
+	a, err := app.New(t.Context(), c, app.Options{
+		Adapters: specs, Log: zap.NewNop(),
+		Settling: engine.Settling{Every: 20 * time.Millisecond, Margin: 300 * time.Millisecond, Again: 50 * time.Millisecond},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

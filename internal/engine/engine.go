@@ -26,6 +26,7 @@ type Options struct {
 	Store   *store.Store
 	Setup   Setup
 	Lease   time.Duration // how long a send holds its thread without renewing
+	Settle  Settling
 	Log     *zap.Logger
 	Metrics *telemetry.Metrics
 }
@@ -45,11 +46,12 @@ type setup struct {
 
 // Engine takes turns from accepted to answered. It is safe for concurrent use.
 type Engine struct {
-	store   *store.Store
-	lease   time.Duration
-	log     *zap.Logger
-	metrics *telemetry.Metrics
-	current atomic.Pointer[setup]
+	store    *store.Store
+	lease    time.Duration
+	settling Settling
+	log      *zap.Logger
+	metrics  *telemetry.Metrics
+	current  atomic.Pointer[setup]
 
 	stop    context.Context // ends when running work has to
 	endWork context.CancelCauseFunc
@@ -62,7 +64,7 @@ type Engine struct {
 
 // New makes an engine.
 func New(o Options) *Engine {
-	e := &Engine{held: make(map[string]struct{}), store: o.Store, lease: o.Lease, log: o.Log, metrics: o.Metrics}
+	e := &Engine{held: make(map[string]struct{}), store: o.Store, lease: o.Lease, settling: o.Settle.withDefaults(), log: o.Log, metrics: o.Metrics}
 	e.Use(o.Setup)
 	e.stop, e.endWork = context.WithCancelCause(context.Background())
 	return e

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -13,24 +14,32 @@ import (
 	"chatmux/normalize"
 )
 
-// How the book-keeping runs.
-const (
-	settleEvery = 2 * time.Second
-	settleBatch = 20
-	// settleMargin is how long after the end of an attempt's own time a message that
-	// the vendor's list does not have is certainly absent.
-	settleMargin = 30 * time.Second
-	// settleAgain is when a message that could not be settled is looked for again.
-	settleAgain = 10 * time.Second
-	// settleNever puts a message aside for which there is nobody to ask.
-	settleNever = 100 * 365 * 24 * time.Hour
-)
+// settleBatch is how much one round of book-keeping takes.
+const settleBatch = 20
+
+// settleNever puts a message aside for which there is nobody to ask.
+const settleNever = 100 * 365 * 24 * time.Hour
+
+// Settling is the pace of the book-keeping. A zero field takes its default.
+type Settling struct {
+	Every time.Duration // between two rounds; default 2 s
+	// Margin is how long after the end of an attempt's own time a message that the
+	// vendor's list does not have is certainly absent; default 30 s.
+	Margin time.Duration
+	Again  time.Duration // until a message that could not be settled is looked for again; default 10 s
+}
+
+func (s Settling) withDefaults() Settling {
+	return Settling{
+		Every: cmp.Or(s.Every, 2*time.Second), Margin: cmp.Or(s.Margin, 30*time.Second), Again: cmp.Or(s.Again, 10*time.Second),
+	}
+}
 
 // Run does the engine's book-keeping until ctx ends: it renews the leases of the
 // sends that run, settles sends whose owner died, and settles unknown messages by
 // the vendors' own lists. Nothing is ever sent by it.
 func (e *Engine) Run(ctx context.Context) {
-	renew, settle := time.NewTicker(e.lease/3), time.NewTicker(settleEvery)
+	renew, settle := time.NewTicker(e.lease/3), time.NewTicker(e.settling.Every)
 	defer renew.Stop()
 	defer settle.Stop()
 	for {
@@ -103,7 +112,7 @@ func (e *Engine) settleOne(ctx context.Context, u store.Unsettled) error {
 	case !able:
 		return postpone(settleNever, nil)
 	case failure != nil:
-		return postpone(settleAgain, failure)
+		return postpone(e.settling.Again, failure)
 	}
 	known, err := e.sentTexts(ctx, u)
 	if err != nil {
@@ -123,15 +132,15 @@ func (e *Engine) settleOne(ctx context.Context, u store.Unsettled) error {
 				s.Replies = append(s.Replies, completed(m, message.ThreadID, message.ID, u.Backend, at))
 			}
 		}
-	case at.Sub(u.StartedAt) > b.Total()+settleMargin:
+	case at.Sub(u.StartedAt) > b.Total()+e.settling.Margin:
 		s.Status = normalize.StatusFailed
 	default:
-		return postpone(settleAgain, nil)
+		return postpone(e.settling.Again, nil)
 	}
 	err = e.store.Settle(ctx, s)
 	switch {
 	case errors.Is(err, store.ErrBusy), errors.Is(err, store.ErrChanged): // somebody is at it: another time
-		return postpone(settleAgain, nil)
+		return postpone(e.settling.Again, nil)
 	case err != nil:
 		return err
 	}
