@@ -172,8 +172,11 @@ func runHouse(ctx context.Context, c *config.Config) (url string, stop func(), e
 		return "", nil, err
 	}
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	done := make(chan error, 1)
-	go func() { done <- house.Run(running) }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = house.Run(running) // the chat is over, and so is what it stored
+	}()
 	return "http://" + house.Addr(), func() { cancel(); <-done }, nil
 }
 

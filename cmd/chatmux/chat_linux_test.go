@@ -33,6 +33,11 @@ type screen struct {
 // startInTerminal runs chatmux in a terminal of its own.
 func startInTerminal(t *testing.T, dir string, args ...string) *screen {
 	t.Helper()
+	return startProgramInTerminal(t, "chatmux", dir, args...)
+}
+
+func startProgramInTerminal(t *testing.T, program, dir string, args ...string) *screen {
+	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +59,7 @@ func startInTerminal(t *testing.T, dir string, args ...string) *screen {
 		t.Fatal(err)
 	}
 	s := &screen{t: t, master: master, tty: tty, shown: newOutput(), ended: make(chan struct{})}
-	s.cmd = exec.Command("chatmux", args...)
+	s.cmd = exec.Command(program, args...)
 	s.cmd.Dir, s.cmd.Env = dir, environ()
 	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = tty, tty, tty
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
