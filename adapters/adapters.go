@@ -42,6 +42,12 @@ type Reply struct {
 	Thread   normalize.ThreadUpdate // what it told about the thread
 	Sent     Sent                   // what it told about the message that was sent
 	Messages []normalize.Message    // the answers, oldest first; ids of ours and thread ids are not filled
+	Skipped  int                    // events of a stream that were passed over: no JSON, or of another answer
+}
+
+// Delta is a piece of an answer that is being told: text to append.
+type Delta struct {
+	Text string
 }
 
 // Sent is what a vendor told about the message it was sent.
@@ -83,6 +89,34 @@ type ThreadPage struct {
 // The talents. The engine asks for each of them in one place, internal/backend,
 // which derives the capability table from them.
 type (
+	// Streamer is the talent of an adapter whose vendor tells its answer while it
+	// makes it. Stream is Send that can be watched: the same one request, the same
+	// reply, the same kinds of failure. Its turn has attachments only where the
+	// adapter is an AttachmentSender.
+	//
+	// Each piece of the answer's text is given to emit as soon as it has arrived:
+	// never empty, clean as stored text is, never with a part of a character, one
+	// call after the other, and none after Stream has returned. Nothing else is
+	// content: a vendor that only shows that it lives has shown nothing yet. A vendor
+	// that answers in one piece all the same gives one delta; an answer without
+	// messages gives none.
+	//
+	// There is no error only where the vendor's own mark said that the answer is
+	// whole. The reply is then the one that Send gives, and its text is the deltas
+	// joined; its Raw is the vendor's object that ended the answer. The end of the
+	// body is no such mark, but KindTruncated.
+	//
+	// Beside an error the reply holds what is certain all the same: the remote ids,
+	// and the deltas joined, if there were any, as one message of StatusIncomplete.
+	// An error that the vendor tells within its stream is of the kind that it has as
+	// a status. A text of more than 4 MiB is KindTooLarge, a broken piece of the
+	// stream KindInvalidReply: text was lost. Once emit was called, every failure is
+	// in PhaseContent. An error of emit ends the stream and is returned as it is.
+	// Whatever ends the stream early, the vendor's connection is closed at once.
+	Streamer interface {
+		Stream(ctx context.Context, turn Turn, emit func(Delta) error) (Reply, error)
+	}
+
 	// History is the talent of an adapter whose vendor keeps no conversation: what
 	// was said before goes along with every turn. The limits say how much of it.
 	History interface {

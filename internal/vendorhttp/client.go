@@ -107,6 +107,10 @@ func (c *Client) Close() error {
 	return nil
 }
 
+// AcceptStream is the Call.Accept of a request for an event stream. JSON is taken
+// too: it is how errors come, and the answers of a server that cannot stream.
+const AcceptStream = "text/event-stream, application/json"
+
 // Call is one request to the vendor.
 type Call struct {
 	Method      string

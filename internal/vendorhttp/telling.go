@@ -49,18 +49,11 @@ func NewTelling(body io.Reader, head Answer, end string, emit func(adapters.Delt
 func (t *Telling) Next() ([]byte, error) {
 	for {
 		event, err := t.events.Next()
+		if err != nil {
+			return nil, t.ended(err)
+		}
 		data := bytes.TrimSpace(event.Data)
-		var tooLarge *normalize.Error
 		switch {
-		case errors.Is(err, io.EOF) && t.objects == 0 && t.skipped > 0:
-			return nil, t.head.Invalid("the backend's stream holds no event that can be read")
-		case errors.Is(err, io.EOF):
-			return nil, t.Truncated("")
-		case errors.As(err, &tooLarge):
-			tooLarge.VendorStatus = t.head.Status
-			return nil, tooLarge
-		case err != nil:
-			return nil, err
 		case len(data) == 0:
 		case data[0] == '{' && json.Valid(data):
 			t.objects++
@@ -73,6 +66,20 @@ func (t *Telling) Next() ([]byte, error) {
 			t.skipped++
 		}
 	}
+}
+
+// ended makes the failure of a body that gives no more events.
+func (t *Telling) ended(err error) error {
+	var failure *normalize.Error
+	switch {
+	case errors.Is(err, io.EOF) && t.objects == 0 && t.skipped > 0:
+		return t.head.Invalid("the backend's stream holds no event that can be read")
+	case errors.Is(err, io.EOF):
+		return t.Truncated("")
+	case errors.As(err, &failure):
+		failure.VendorStatus = t.head.Status
+	}
+	return err
 }
 
 // Truncated makes the failure of an answer that ended without its end mark. An
@@ -135,6 +142,9 @@ func (t *Telling) Finish() error {
 	return t.Add(rest)
 }
 
+// Shown reports whether somebody has seen a piece of the text.
+func (t *Telling) Shown() bool { return t.shown }
+
 // Text is what was said so far: all that was shown, joined.
 func (t *Telling) Text() string { return t.text.String() }
 
@@ -151,6 +161,22 @@ func (t *Telling) Failure(err error) error {
 	late := *failure
 	late.Phase = normalize.PhaseContent
 	return &late
+}
+
+// ShowWhole is for the answer of a vendor that was asked for a stream and gave one
+// message in one piece: it is shown as one delta. Where emit refuses it, the message
+// is marked incomplete, as in every stream that was given up. A nil emit is not
+// called.
+func ShowWhole(reply adapters.Reply, emit func(adapters.Delta) error) (adapters.Reply, error) {
+	if emit == nil {
+		return reply, nil
+	}
+	answer := &reply.Messages[0]
+	err := emit(adapters.Delta{Text: answer.Text})
+	if err != nil {
+		answer.Status = normalize.StatusIncomplete
+	}
+	return reply, err
 }
 
 func quoted(inside string) string { return `"` + inside + `"` }
