@@ -11,7 +11,7 @@ func BenchmarkEncodeSend(b *testing.B) {
 	turn := turnOf(strings.Repeat("What are your opening hours on Sundays? ", 5), conversationID)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := encodeCompletion(turn, StreamFieldCamel); err != nil {
+		if _, err := encodeCompletion(turn, StreamFieldCamel, false); err != nil {
 			b.Fatal(err)
 		}
 	}

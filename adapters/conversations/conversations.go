@@ -67,7 +67,7 @@ func open(settings adapters.Settings, env adapters.Env) (adapters.Adapter, error
 	}
 	p := &platform{client: client, chatbot: url.PathEscape(s.ChatbotID)}
 	web := webChat{account: p, id: s.WebChat}
-	answering := completions{platform: p, streamField: s.StreamField}
+	answering := completions{platform: p, key: s.APIKey, streamField: s.StreamField}
 	switch {
 	case s.Style == StyleMessages:
 		return &messages{platform: p, webChat: web}, nil

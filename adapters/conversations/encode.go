@@ -41,8 +41,8 @@ type attachment struct {
 	File     string `json:"file,omitempty"`
 }
 
-// encodeCompletion writes a turn as the body of a completion that is not streamed.
-func encodeCompletion(turn adapters.Turn, streamField string) ([]byte, error) {
+// encodeCompletion writes a turn as the body of a completion.
+func encodeCompletion(turn adapters.Turn, streamField string, streaming bool) ([]byte, error) {
 	files, err := encodeAttachments(turn.Message.Attachments)
 	if err != nil {
 		return nil, err
@@ -51,7 +51,6 @@ func encodeCompletion(turn adapters.Turn, streamField string) ([]byte, error) {
 	if id := turn.Remote.ThreadID; id != "" {
 		r.Conversation = &id
 	}
-	streaming := false
 	if streamField != StreamFieldSnake {
 		r.IsStreaming = &streaming
 	}

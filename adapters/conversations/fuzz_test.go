@@ -33,8 +33,6 @@ func FuzzDecodeReply(f *testing.F) {
 		a := vendorhttp.Answer{Status: 200, Body: body}
 		reply, err := decodeCompletion(a, asked)
 		wantWhole(t, reply, err)
-		reply, err = collect(bytes.NewReader(body), a, asked)
-		wantWhole(t, reply, err)
 		remoteOfCut(body)
 		explain(400, body)
 	})

@@ -2,7 +2,6 @@ package conversations
 
 import (
 	"context"
-	"mime"
 	"net/http"
 
 	"github.com/tidwall/gjson"
@@ -15,6 +14,7 @@ import (
 // completions answers in the call.
 type completions struct {
 	*platform
+	key         normalize.Secret // never to be shown, should the vendor repeat it
 	streamField string
 }
 
@@ -26,27 +26,46 @@ type completions struct {
 // there are no replies: the documents do not say that a completion heeds the
 // switch of the automatic reply, and a bot must not talk over a human.
 func (c *completions) Send(ctx context.Context, turn adapters.Turn) (adapters.Reply, error) {
+	return c.ask(ctx, turn, false, nil)
+}
+
+// ask asks for an answer, as a stream or whole, and reads it in whichever form it
+// comes.
+func (c *completions) ask(ctx context.Context, turn adapters.Turn, streaming bool, emit func(adapters.Delta) error) (adapters.Reply, error) {
 	if turn.Thread.Mode == normalize.ModeHuman {
 		return c.store(ctx, "/messages/", turn)
 	}
-	body, err := encodeCompletion(turn, c.streamField)
+	body, err := encodeCompletion(turn, c.streamField, streaming)
 	if err != nil {
 		return adapters.Reply{}, err
 	}
-	stream, err := c.client.Open(ctx, vendorhttp.Call{Method: http.MethodPost, Path: "/chatbots/" + c.chatbot + "/completions/", Body: body})
+	call := vendorhttp.Call{Method: http.MethodPost, Path: "/chatbots/" + c.chatbot + "/completions/", Body: body}
+	if streaming {
+		call.Accept = vendorhttp.AcceptStream
+	}
+	stream, err := c.client.Open(ctx, call)
 	if err != nil {
 		return adapters.Reply{}, err
 	}
 	defer stream.Close()
 	asked := turn.Remote.ThreadID
-	if media, _, err := mime.ParseMediaType(stream.Header.Get("Content-Type")); err == nil && media == "text/event-stream" {
-		return collect(stream, vendorhttp.Answer{Status: stream.Status, Header: stream.Header}, asked)
+	if stream.EventStream() {
+		head := vendorhttp.Answer{Status: stream.Status, Header: stream.Header}
+		reply, err := collect(vendorhttp.NewTelling(stream, head, "", emit), head, asked, c.key)
+		if err == nil {
+			stream.Drain()
+		}
+		return reply, err
 	}
 	answer, err := stream.Answer()
 	if err != nil {
 		return adapters.Reply{Remote: remoteOfCut(answer.Body)}, err
 	}
-	return decodeCompletion(answer, asked)
+	reply, err := decodeCompletion(answer, asked)
+	if err != nil {
+		return reply, err
+	}
+	return vendorhttp.ShowWhole(reply, emit)
 }
 
 // SendAttachments is Send for a message that names files.

@@ -3,6 +3,7 @@ package openai
 import (
 	"context"
 	"net/http"
+	"strconv"
 
 	"chatmux/adapters"
 	"chatmux/internal/vendorhttp"
@@ -19,9 +20,38 @@ type adapter struct {
 }
 
 // Send asks for the completion of the conversation: the system prompt, what was
-// said before, and the message.
+// said before, and the message. An event stream that comes although none was asked
+// for is read to its end and returned as one reply.
 func (a *adapter) Send(ctx context.Context, turn adapters.Turn) (adapters.Reply, error) {
-	answer, err := a.client.Do(ctx, vendorhttp.Call{Method: http.MethodPost, Path: "/chat/completions", Body: a.encode(turn)})
+	return a.ask(ctx, turn, false, nil)
+}
+
+// Stream is Send with the completion in chunks.
+func (a *adapter) Stream(ctx context.Context, turn adapters.Turn, emit func(adapters.Delta) error) (adapters.Reply, error) {
+	return a.ask(ctx, turn, true, emit)
+}
+
+// ask asks for a completion, in chunks or whole, and reads it in whichever form it
+// comes.
+func (a *adapter) ask(ctx context.Context, turn adapters.Turn, streaming bool, emit func(adapters.Delta) error) (adapters.Reply, error) {
+	call := vendorhttp.Call{Method: http.MethodPost, Path: "/chat/completions", Body: a.encode(turn, streaming)}
+	if streaming {
+		call.Accept = vendorhttp.AcceptStream
+	}
+	stream, err := a.client.Open(ctx, call)
+	if err != nil {
+		return adapters.Reply{}, err
+	}
+	defer stream.Close()
+	if stream.EventStream() {
+		head := vendorhttp.Answer{Status: stream.Status, Header: stream.Header}
+		reply, err := collect(vendorhttp.NewTelling(stream, head, endWord, emit), head, a.key)
+		if err == nil {
+			stream.Drain()
+		}
+		return reply, err
+	}
+	answer, err := stream.Answer()
 	if err != nil {
 		return adapters.Reply{}, err
 	}
@@ -29,7 +59,7 @@ func (a *adapter) Send(ctx context.Context, turn adapters.Turn) (adapters.Reply,
 	if err != nil {
 		return adapters.Reply{}, err
 	}
-	return adapters.Reply{Messages: []normalize.Message{message}}, nil
+	return vendorhttp.ShowWhole(adapters.Reply{Messages: []normalize.Message{message}}, emit)
 }
 
 // HistoryLimits says how much of the past goes along.
@@ -39,7 +69,7 @@ func (a *adapter) HistoryLimits() adapters.HistoryLimits { return a.limits }
 func (a *adapter) Close() error { return a.client.Close() }
 
 // encode writes the request.
-func (a *adapter) encode(turn adapters.Turn) []byte {
+func (a *adapter) encode(turn adapters.Turn, streaming bool) []byte {
 	size := 128 + len(a.model) + len(a.system) + len(turn.Message.Text)
 	for i := range turn.History {
 		size += 64 + len(turn.History[i].Text)
@@ -58,7 +88,8 @@ func (a *adapter) encode(turn adapters.Turn) []byte {
 		}
 	}
 	b = appendMessage(b, "user", turn.Message.Text)
-	return append(b, `],"stream":false}`...)
+	b = append(b, `],"stream":`...)
+	return append(strconv.AppendBool(b, streaming), '}')
 }
 
 // roleOf gives the role of an earlier message in the request, "" for one that

@@ -1,7 +1,6 @@
 package openai
 
 import (
-	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -129,39 +128,33 @@ func faultIn(root gjson.Result) (vendorhttp.Fault, bool) {
 		fault.Kind = normalize.KindUnauthorized
 	case "rate_limit_exceeded":
 		fault.Kind = normalize.KindRateLimited
+	case "content_filter", "content_policy_violation":
+		fault.Kind = normalize.KindRejected
 	}
 	return fault, true
 }
 
-// errorAt200 makes the failure of an error that came with a status of success;
-// nil where there is none. What the code does not say follows from a status that
-// some servers put in its place, or from the error's type.
+// errorAt200 makes the failure of an error that came with a status of success, as
+// the whole answer or within a stream; nil where there is none. What the code does
+// not say follows from a status that some servers put in its place, or from the
+// error's type.
 func errorAt200(root gjson.Result, answer vendorhttp.Answer, key normalize.Secret) error {
 	fault, found := faultIn(root)
 	if !found {
 		return nil
 	}
-	kind := fault.Kind
-	if kind == normalize.KindInternal {
-		kind = kindOfType(root.Get("error"))
+	if fault.Kind == normalize.KindInternal {
+		fault.Kind = kindOfType(root.Get("error"))
 	}
-	detail := fmt.Sprintf("%s (status %d, with an error", kind.Policy().Detail, answer.Status)
-	if text := normalize.Excerpt(key.Redact(fault.Message), 160); text != "" {
-		detail += ": " + text
-	}
-	return &normalize.Error{
-		Kind:         kind,
-		Phase:        normalize.PhaseStatus,
-		VendorStatus: answer.Status,
-		VendorCode:   normalize.Excerpt(key.Redact(fault.Code), 64),
-		Detail:       detail + ")",
-	}
+	return answer.Reported(fault, key)
 }
 
-// kindOfType gives the kind of an error without a known code.
+// kindOfType gives the kind of an error whose code decides nothing.
 func kindOfType(e gjson.Result) normalize.Kind {
-	if status, err := strconv.Atoi(e.Get("code").String()); err == nil && status >= 400 && status <= 599 {
-		return vendorhttp.KindOfStatus(status, false)
+	for _, field := range []string{"code", "status"} {
+		if status, err := strconv.Atoi(e.Get(field).String()); err == nil && status >= 400 && status <= 599 {
+			return vendorhttp.KindOfStatus(status, false)
+		}
 	}
 	status := http.StatusInternalServerError
 	switch e.Get("type").Str {

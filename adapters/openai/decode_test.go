@@ -67,7 +67,7 @@ func FuzzEncode(f *testing.F) {
 		body := a.encode(adapters.Turn{
 			History: []normalize.Message{{Role: normalize.RoleUser, Status: normalize.StatusSent, Text: before}},
 			Message: normalize.Message{Text: text},
-		})
+		}, false)
 		if !gjson.ValidBytes(body) {
 			t.Fatalf("no JSON: %q", body)
 		}
@@ -104,7 +104,7 @@ func BenchmarkEncode(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				a.encode(turn)
+				a.encode(turn, false)
 			}
 		})
 	}

@@ -8,6 +8,7 @@ var talents = []struct {
 	name string
 	has  func(adapters.Adapter) bool
 }{
+	{"stream", is[adapters.Streamer]},
 	{"history", is[adapters.History]},
 	{"idempotent", is[adapters.IdempotentSender]},
 	{"attachments", is[adapters.AttachmentSender]},
@@ -67,6 +68,12 @@ func (b *Backend) HistoryLimits() adapters.HistoryLimits {
 
 // TakesAttachments reports whether a message with attachments can be sent.
 func (b *Backend) TakesAttachments() bool { return is[adapters.AttachmentSender](b.adapter) }
+
+// FetchesAttachments reports whether the files that a message names by URL are
+// fetched by us, to be uploaded.
+func (b *Backend) FetchesAttachments() bool {
+	return b.fetch != nil && is[adapters.Uploader](b.adapter)
+}
 
 // TakesOperator reports whether a human of the vendor's side can be spoken for.
 func (b *Backend) TakesOperator() bool { return is[adapters.OperatorSender](b.adapter) }

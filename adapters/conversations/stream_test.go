@@ -1,7 +1,6 @@
 package conversations
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -10,12 +9,19 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"chatmux/adapters"
 	"chatmux/internal/vendorhttp"
 	"chatmux/normalize"
 )
 
 func frame(content string, done bool) string {
 	return fmt.Sprintf("data: {\"conversationId\":%q,\"content\":%q,\"done\":%v}\n\n", conversationID, content, done)
+}
+
+// told reads a stream of a new conversation that nobody watches.
+func told(body io.Reader) (adapters.Reply, error) {
+	head := vendorhttp.Answer{Status: 200}
+	return collect(vendorhttp.NewTelling(body, head, "", nil), head, "", normalize.Secret{})
 }
 
 func TestUnaskedStreamIsCollected(t *testing.T) {
@@ -54,11 +60,11 @@ func TestUnaskedStreamIsCollected(t *testing.T) {
 
 func TestAStreamIsTheSameInWhateverPiecesItComes(t *testing.T) {
 	body := "\ufeff: hb\r\n\r\n" + frame("Grüß ", false) + strings.ReplaceAll(frame("你好 🙂", false), "\n", "\r\n") + frame("!", true)
-	want, err := collect(strings.NewReader(body), vendorhttp.Answer{Status: 200}, "")
+	want, err := told(strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := collect(iotest.OneByteReader(strings.NewReader(body)), vendorhttp.Answer{Status: 200}, "")
+	got, err := told(iotest.OneByteReader(strings.NewReader(body)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +77,7 @@ func TestACutStreamIsNeverComplete(t *testing.T) {
 	body := frame("We open ", false) + frame("at nine 🙂.", false) + frame("", true)
 	whole := len(body)
 	for n := range whole {
-		reply, err := collect(strings.NewReader(body[:n]), vendorhttp.Answer{Status: 200}, "")
+		reply, err := told(strings.NewReader(body[:n]))
 		if e := normalize.AsError(err); e == nil || e.Kind != normalize.KindTruncated {
 			t.Fatalf("cut at %d of %d: error is %v, want %s", n, whole, err, normalize.KindTruncated)
 		}
@@ -81,7 +87,7 @@ func TestACutStreamIsNeverComplete(t *testing.T) {
 			}
 		}
 	}
-	if _, err := collect(strings.NewReader(body), vendorhttp.Answer{Status: 200}, ""); err != nil {
+	if _, err := told(strings.NewReader(body)); err != nil {
 		t.Fatalf("uncut: %v", err)
 	}
 }
@@ -100,9 +106,9 @@ func TestStreamFailures(t *testing.T) {
 		{"text that is no text", frame("half", false) + "data: {\"content\":7}\n\n", normalize.KindInvalidReply, "half"},
 		{"no text at all", frame("", true), normalize.KindInvalidReply, ""},
 		{"no conversation", "data: {\"content\":\"a\",\"done\":true}\n\n", normalize.KindInvalidReply, "a"},
-		{"line too long", frame("half", false) + "data: " + strings.Repeat("x", maxLine) + "\n\n", normalize.KindTooLarge, "half"},
+		{"line too long", frame("half", false) + "data: " + strings.Repeat("x", vendorhttp.MaxLine) + "\n\n", normalize.KindTooLarge, "half"},
 		{"event too long", frame("half", false) +
-			strings.Repeat("data: "+strings.Repeat("x", maxLine-10)+"\n", 5) + "\n", normalize.KindTooLarge, "half"},
+			strings.Repeat("data: "+strings.Repeat("x", vendorhttp.MaxLine-10)+"\n", 5) + "\n", normalize.KindTooLarge, "half"},
 		{"nested too deeply", "data: {\"a\":" + strings.Repeat("[", 200_000) + "\n\n", normalize.KindInvalidReply, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -124,21 +130,6 @@ func TestStreamFailures(t *testing.T) {
 
 func TestAStreamOverFourMiBOfTextIsTooLarge(t *testing.T) {
 	piece := frame(strings.Repeat("x", 200<<10), false)
-	_, err := collect(strings.NewReader(strings.Repeat(piece, 21)), vendorhttp.Answer{Status: 200}, "")
+	_, err := told(strings.NewReader(strings.Repeat(piece, 21)))
 	wantKind(t, err, normalize.KindTooLarge)
-}
-
-func TestALineOfTheLimitIsTaken(t *testing.T) {
-	line := "data: " + strings.Repeat("x", maxLine-len("data: "))
-	e := newEventReader(strings.NewReader(line + "\n\n"))
-	data, err := e.next()
-	if err != nil || len(data) != maxLine-len("data: ") {
-		t.Fatalf("%d bytes (%v), want the whole line", len(data), err)
-	}
-	if _, err := e.next(); !errors.Is(err, io.EOF) {
-		t.Errorf("after the last event: %v, want EOF", err)
-	}
-	if _, err := newEventReader(strings.NewReader(line + "x\n\n")).next(); !errors.Is(err, errTooLong) {
-		t.Errorf("one byte more: %v, want %v", err, errTooLong)
-	}
 }
