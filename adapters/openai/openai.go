@@ -3,7 +3,7 @@
 //
 // Such a server keeps no conversation. What was said before goes along with every
 // message, within the limits of the settings, and nothing is left behind: a thread
-// on such a backend can move on at any time. It is not streamed.
+// on such a backend can move on at any time.
 //
 // What the format leaves open, and how it is read:
 //
@@ -12,8 +12,15 @@
 //   - Of several choices the first is the answer.
 //   - An answer that was cut by the model's own limit of length is complete: the
 //     server said all that it is going to say. finish_reason is in the raw object.
-//   - Some servers report an error with status 200. It is treated as if the status
-//     had been the one that belongs to the error.
+//   - Some servers report an error with status 200, as the answer or within a stream.
+//     It is treated as if the status had been the one that belongs to the error.
+//   - A streamed answer is whole with [DONE] after a finish_reason, and with nothing
+//     less. Of a server in between that lost its own backend, [DONE] alone proves
+//     nothing; without [DONE] nothing says that what came was all.
+//   - Of the chunks of a stream those count that have the first id that was told, and
+//     of their choices the one of index 0. The others are passed over and counted.
+//   - What a streamed model says first, content or refusal, is the answer; the other
+//     is not mixed into it.
 package openai
 
 import (

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"chatmux/internal/sandbox/bot"
 )
 
 // completionJSON is a plain answer.
@@ -88,25 +90,13 @@ func stream(w http.ResponseWriter, said *message) {
 	w.Header().Set("Cache-Control", "no-cache")
 	w.WriteHeader(http.StatusOK)
 	flush := http.NewResponseController(w)
-	for _, piece := range append(pieces(said.content), "") {
+	for _, piece := range append(bot.Pieces(said.content), "") {
 		frame := frameJSON{ConversationID: said.conversation.id, Content: piece, Done: piece == ""}
 		if _, err := fmt.Fprintf(w, "data: %s\n\n", encode(frame)); err != nil {
 			return
 		}
 		_ = flush.Flush() // a writer that cannot flush sends all at the end
 	}
-}
-
-// pieces cuts a text into at most eight parts, none within a character; joined
-// they are the text.
-func pieces(text string) []string {
-	runes := []rune(text)
-	size := max(1, (len(runes)+7)/8)
-	var list []string
-	for from := 0; from < len(runes); from += size {
-		list = append(list, string(runes[from:min(from+size, len(runes))]))
-	}
-	return list
 }
 
 // isContact reports whether a person of ours has this id. Call it with the lock

@@ -5,6 +5,7 @@
 package openaitwin
 
 import (
+	"bytes"
 	"crypto/subtle"
 	"encoding/json"
 	"fmt"
@@ -122,8 +123,9 @@ func (t *Twin) complete(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "invalid_request_error", "model_not_found", "model", "The model '"+model+"' does not exist.")
 		return
 	}
-	if text := string(request["stream"]); text != "" && text != "false" && text != "null" {
-		refuse(w, http.StatusBadRequest, "invalid_request_error", "unsupported_value", "stream", "This server does not stream.")
+	streaming, usage, param, problem := readStreaming(request)
+	if problem != "" {
+		refuse(w, http.StatusBadRequest, "invalid_request_error", "invalid_value", param, problem)
 		return
 	}
 	conversation, param, problem := readMessages(request["messages"])
@@ -131,7 +133,29 @@ func (t *Twin) complete(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "invalid_request_error", "invalid_value", param, problem)
 		return
 	}
+	if streaming {
+		t.stream(w, conversation, usage)
+		return
+	}
 	t.answer(w, conversation)
+}
+
+// readStreaming reads whether the answer is to come in chunks, and whether one of
+// them is to tell the usage.
+func readStreaming(request map[string]json.RawMessage) (streaming, usage bool, param, problem string) {
+	if raw := request["stream"]; len(raw) > 0 && json.Unmarshal(raw, &streaming) != nil {
+		return false, false, "stream", "Invalid type for 'stream': expected a boolean."
+	}
+	var options *struct {
+		IncludeUsage bool `json:"include_usage"`
+	}
+	if raw := request["stream_options"]; len(raw) > 0 && json.Unmarshal(raw, &options) != nil {
+		return false, false, "stream_options", "Invalid type for 'stream_options': expected an object."
+	}
+	if options != nil && !streaming {
+		return false, false, "stream_options", "The 'stream_options' parameter is only allowed when 'stream' is enabled."
+	}
+	return streaming, options != nil && options.IncludeUsage, "", ""
 }
 
 // readMessages reads the conversation; a problem comes with the parameter that it
@@ -181,9 +205,9 @@ func contentOf(raw json.RawMessage) (string, bool) {
 	return text, true
 }
 
-// answer lets the bot speak. It counts the turns of the conversation that it was
+// speak lets the bot speak. It counts the turns of the conversation that it was
 // given: it knows no other.
-func (t *Twin) answer(w http.ResponseWriter, conversation []said) {
+func speak(conversation []said) (text string, usage map[string]any) {
 	var first, latest string
 	turns, words := 0, 0
 	for _, m := range conversation {
@@ -196,10 +220,16 @@ func (t *Twin) answer(w http.ResponseWriter, conversation []said) {
 		}
 		latest = m.text
 	}
-	text := bot.Answer(turns, first, latest)
+	text = bot.Answer(turns, first, latest)
 	spoken := len(strings.Fields(text))
+	return text, map[string]any{"prompt_tokens": words, "completion_tokens": spoken, "total_tokens": words + spoken}
+}
+
+// answer writes what the bot says as one object.
+func (t *Twin) answer(w http.ResponseWriter, conversation []said) {
+	text, usage := speak(conversation)
 	write(w, http.StatusOK, map[string]any{
-		"id":      fmt.Sprintf("chatcmpl-sandbox-%d", t.count.Add(1)),
+		"id":      t.newID(),
 		"object":  "chat.completion",
 		"created": t.now().Unix(),
 		"model":   t.model,
@@ -209,10 +239,53 @@ func (t *Twin) answer(w http.ResponseWriter, conversation []said) {
 			"logprobs":      nil,
 			"finish_reason": "stop",
 		}},
-		"usage":              map[string]any{"prompt_tokens": words, "completion_tokens": spoken, "total_tokens": words + spoken},
+		"usage":              usage,
 		"service_tier":       "default",
 		"system_fingerprint": nil,
 	})
+}
+
+func (t *Twin) newID() string { return fmt.Sprintf("chatcmpl-sandbox-%d", t.count.Add(1)) }
+
+// stream writes what the bot says as chunks: one that begins the message, its text
+// in pieces, one that says why it ends, the usage where it was asked for, and the
+// end mark.
+func (t *Twin) stream(w http.ResponseWriter, conversation []said, includeUsage bool) {
+	text, usage := speak(conversation)
+	chunk := map[string]any{
+		"id":                 t.newID(),
+		"object":             "chat.completion.chunk",
+		"created":            t.now().Unix(),
+		"model":              t.model,
+		"service_tier":       "default",
+		"system_fingerprint": nil,
+	}
+	if includeUsage {
+		chunk["usage"] = nil
+	}
+	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-cache")
+	w.WriteHeader(http.StatusOK)
+	choice := func(delta map[string]any, reason any) {
+		chunk["choices"] = []any{map[string]any{"index": 0, "delta": delta, "logprobs": nil, "finish_reason": reason}}
+		event(w, encode(chunk))
+	}
+	choice(map[string]any{"role": "assistant", "content": "", "refusal": nil}, nil)
+	for _, piece := range bot.Pieces(text) {
+		choice(map[string]any{"content": piece}, nil)
+	}
+	choice(map[string]any{}, "stop")
+	if includeUsage {
+		chunk["choices"], chunk["usage"] = []any{}, usage
+		event(w, encode(chunk))
+	}
+	event(w, []byte("[DONE]"))
+}
+
+// event writes one server-sent event.
+func event(w http.ResponseWriter, data []byte) {
+	_, _ = fmt.Fprintf(w, "data: %s\n\n", data) // it fails only where the client has left
+	_ = http.NewResponseController(w).Flush()   // a writer that cannot flush sends all at the end
 }
 
 func (t *Twin) models(w http.ResponseWriter, _ *http.Request) {
@@ -237,7 +310,16 @@ func refuse(w http.ResponseWriter, status int, kind, code, param, message string
 func write(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	enc := json.NewEncoder(w)
+	_, _ = w.Write(append(encode(v), '\n')) // it fails only where the client has left
+}
+
+// encode writes JSON with < > & and all scripts as they are.
+func encode(v any) []byte {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(v) // it fails only where the client has left
+	if err := enc.Encode(v); err != nil {
+		panic("openaitwin: an answer of ours is no JSON: " + err.Error())
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'})
 }

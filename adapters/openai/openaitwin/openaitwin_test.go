@@ -47,7 +47,9 @@ func TestWhatTheReferenceForbidsIsRefused(t *testing.T) {
 		{"no model", `{"messages":[{"role":"user","content":"hi"}]}`, nil, 400, "missing_required_parameter"},
 		{"other model", `{"model":"x","messages":[{"role":"user","content":"hi"}]}`, nil, 404, "model_not_found"},
 		{"unknown parameter", "{" + good + `,"mesages":[]}`, nil, 400, "unknown_parameter"},
-		{"stream", "{" + good + `,"stream":true}`, nil, 400, "unsupported_value"},
+		{"stream is no boolean", "{" + good + `,"stream":"yes"}`, nil, 400, "invalid_value"},
+		{"stream options are no object", "{" + good + `,"stream":true,"stream_options":1}`, nil, 400, "invalid_value"},
+		{"stream options without a stream", "{" + good + `,"stream_options":{"include_usage":true}}`, nil, 400, "invalid_value"},
 		{"no messages", `{"model":"good-model"}`, nil, 400, "invalid_value"},
 		{"empty messages", `{"model":"good-model","messages":[]}`, nil, 400, "invalid_value"},
 		{"unknown role", `{"model":"good-model","messages":[{"role":"bot","content":"hi"}]}`, nil, 400, "invalid_value"},
@@ -77,6 +79,68 @@ func TestBotCountsTheTurnsThatItIsTold(t *testing.T) {
 	choice := answer["choices"].([]any)[0].(map[string]any)
 	if text := choice["message"].(map[string]any)["content"]; text != bot.Answer(2, "I am Rosa", "Who am I?") {
 		t.Errorf("the bot says %q", text)
+	}
+}
+
+func TestStreamIsTheAnswerInChunks(t *testing.T) {
+	for _, c := range []struct {
+		name, more string
+		usage      bool
+	}{
+		{"plain", `"stream":true`, false},
+		{"no options", `"stream":true,"stream_options":null`, false},
+		{"with usage", `"stream":true,"stream_options":{"include_usage":true}`, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			twin := openaitwin.New(openaitwin.Options{Model: "good-model"})
+			r := httptest.NewRequest(http.MethodPost, "/v1/chat/completions",
+				strings.NewReader(`{"model":"good-model","messages":[{"role":"user","content":"<b> 🙂"}],`+c.more+`}`))
+			r.Header.Set("Content-Type", "application/json")
+			w := httptest.NewRecorder()
+			twin.ServeHTTP(w, r)
+			if w.Code != 200 || w.Header().Get("Content-Type") != "text/event-stream; charset=utf-8" || !w.Flushed {
+				t.Errorf("status %d, header %v, flushed %v", w.Code, w.Header(), w.Flushed)
+			}
+			events := strings.Split(strings.TrimSuffix(w.Body.String(), "\n\n"), "\n\n")
+			text, reasons, usages := "", "", 0
+			for i, event := range events {
+				data, ok := strings.CutPrefix(event, "data: ")
+				if last := i == len(events)-1; !ok || last != (data == "[DONE]") {
+					t.Fatalf("event %d of %d is %q", i, len(events), event)
+				}
+				var chunk struct {
+					ID, Object, Model string
+					Created           int64
+					Choices           []struct {
+						Delta        struct{ Content string }
+						FinishReason string `json:"finish_reason"`
+					}
+					Usage *struct{}
+				}
+				if data == "[DONE]" {
+					break
+				}
+				if err := json.Unmarshal([]byte(data), &chunk); err != nil {
+					t.Fatalf("%q: %v", data, err)
+				}
+				if chunk.ID != "chatcmpl-sandbox-1" || chunk.Object != "chat.completion.chunk" || chunk.Model != "good-model" || chunk.Created == 0 {
+					t.Errorf("chunk %q", data)
+				}
+				for _, choice := range chunk.Choices {
+					text += choice.Delta.Content
+					reasons += choice.FinishReason
+				}
+				if chunk.Usage != nil {
+					usages++
+				}
+			}
+			if want := bot.Answer(1, "<b> 🙂", "<b> 🙂"); text != want || reasons != "stop" || len(events) < 6 {
+				t.Errorf("%d events say %q and end with %q; want %q in pieces and one stop", len(events), text, reasons, want)
+			}
+			if (usages == 1) != c.usage {
+				t.Errorf("%d chunks tell the usage", usages)
+			}
+		})
 	}
 }
 

@@ -16,3 +16,18 @@ func Answer(turn int, first, text string) string {
 	}
 	return fmt.Sprintf("You said: %s\n(turn %d; the first thing you said was: %s)", text, turn, first)
 }
+
+// maxPieces is into how many pieces an answer is cut at most.
+const maxPieces = 8
+
+// Pieces cuts a text as a bot that streams it: into at most eight pieces, none of
+// them empty and none cut within a character; joined they are the text.
+func Pieces(text string) []string {
+	runes := []rune(text)
+	size := max(1, (len(runes)+maxPieces-1)/maxPieces)
+	var list []string
+	for from := 0; from < len(runes); from += size {
+		list = append(list, string(runes[from:min(from+size, len(runes))]))
+	}
+	return list
+}
