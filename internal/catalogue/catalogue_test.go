@@ -49,6 +49,8 @@ var groups = []struct {
 	{"U", vendorRows, 32},
 	{"R", breakerRows, 18},
 	{"C", inputRows, 21},
+	{"I", keyRows, 12},
+	{"A", attackRows, 20},
 }
 
 // parallel is how many rows run at once: they mostly wait.

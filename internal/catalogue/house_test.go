@@ -248,3 +248,12 @@ func (l *logbook) lines(part string) (list []string) {
 	}
 	return list
 }
+
+// forgive takes a text out that the row itself has provoked.
+func (l *logbook) forgive(text string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	rest := strings.ReplaceAll(l.text.String(), text, "")
+	l.text.Reset()
+	l.text.WriteString(rest)
+}
