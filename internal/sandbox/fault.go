@@ -74,10 +74,19 @@ func init() {
 		{name: "tarpit", doc: "reads the request and never answers", parse: noArgs, play: (*play).tarpit},
 		{name: "fin", doc: "reads the request and closes the connection", parse: noArgs, play: (*play).fin},
 		{
-			name: "reset", args: "[early|head]", words: []string{"early", "head"},
-			doc: "a TCP reset: after the request, before its body is read, after the head of the answer", parse: parseWord, play: (*play).reset,
+			name: "reset", args: "[early|head|tail]", words: []string{"early", "head", "tail"},
+			doc:   "a TCP reset: after the request, before its body is read, after the head of the answer, after all of it",
+			parse: parseWord, play: (*play).reset,
 		},
 		{name: "read", args: "10", doc: "reads so many bytes of the body and closes the connection", parse: parseCount, play: (*play).read},
+		{name: "gzip", doc: "the healthy answer, compressed", parse: noArgs, play: (*play).gzip},
+		{
+			name: "sse", args: `2 {"error":1}`, doc: "the healthy event stream with one event more after so many: that data",
+			parse: parseInsert, play: (*play).insert,
+		},
+		{name: "stall", args: "2", doc: "so many events of the healthy stream, then silence", parse: parseCount, play: (*play).stall},
+		{name: "loop", args: "2", doc: "so many events of the healthy stream, the last one again and again", parse: parseCount, play: (*play).loop},
+		{name: "comments", args: "50ms", doc: "an event stream of comments alone, that far apart", parse: parsePause, play: (*play).comments},
 		{name: "garbage", doc: "something that is not HTTP", parse: noArgs, play: (*play).garbage},
 		{name: "1xx", doc: "informational answers without end", parse: noArgs, play: (*play).informational},
 	}
@@ -110,6 +119,9 @@ func ParseFault(text string) (Fault, error) {
 	head, body, hasBody := text, "", false
 	if name, rest, _ := strings.Cut(text, " "); name == "json" {
 		head, body, hasBody = name, strings.TrimSpace(rest), true
+	} else if name == "sse" {
+		count, data, _ := strings.Cut(strings.TrimSpace(rest), " ")
+		head, body, hasBody = name+" "+count, strings.TrimSpace(data), true
 	} else if before, after, ok := strings.Cut(text, " body="); ok {
 		head, body, hasBody = before, after, true
 	}
@@ -141,11 +153,14 @@ func ParseFault(text string) (Fault, error) {
 		}
 	}
 	if hasBody {
-		if f.action.name != "status" && f.action.name != "json" {
+		switch f.action.name {
+		case "status", "json":
+			f.header.Set("Content-Type", "application/json")
+		case "sse":
+		default:
 			return wrong("it takes no body")
 		}
 		f.body = body
-		f.header.Set("Content-Type", "application/json")
 	}
 	if err := f.action.parse(&f, args); err != nil {
 		return wrong(err.Error())
@@ -267,9 +282,23 @@ func parseRedirect(f *Fault, args []string) error {
 
 func parseCount(f *Fault, args []string) error {
 	if len(args) != 1 {
-		return fmt.Errorf("it takes one number of bytes")
+		return fmt.Errorf("it takes one number")
 	}
 	return f.size(args[0])
+}
+
+func parseInsert(f *Fault, args []string) error {
+	if f.body == "" {
+		return fmt.Errorf("the number of events or the data is missing")
+	}
+	return parseCount(f, args)
+}
+
+func parsePause(f *Fault, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("it takes one duration")
+	}
+	return parseDuration(args[0], &f.pause)
 }
 
 func (f *Fault) size(text string) error {

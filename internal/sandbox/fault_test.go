@@ -30,8 +30,15 @@ func TestTypoInAScriptIsAnErrorThatSaysTheForm(t *testing.T) {
 		"cut 10 slowly":                 `not one of chunked, close`,
 		"drip 10":                       "a number of bytes and a duration",
 		"drip 0 1s":                     "at least one byte",
-		"reset late":                    "not one of early, head",
-		"read":                          "takes one number of bytes",
+		"reset late":                    "not one of early, head, tail",
+		"read":                          "takes one number",
+		"stall two":                     "not a number of bytes",
+		"loop":                          "takes one number",
+		"comments":                      "takes one duration",
+		"sse":                           "the number of events or the data is missing",
+		"sse 2":                         "the number of events or the data is missing",
+		"sse {}":                        "the number of events or the data is missing",
+		"sse two {}":                    "not a number of bytes",
 		"0x status 500":                 "not a number of times",
 		"ax status 500":                 "not a number of times",
 		"always ok; status 500":         "never reached",
@@ -62,7 +69,7 @@ func TestGrammarNamesEveryFaultAsItIsWritten(t *testing.T) {
 }
 
 func TestFaultIsPrintedAsItWasWritten(t *testing.T) {
-	for _, text := range []string{"status 503 retry-after=7", "cut 10 chunked", "1xx", "drip 1 2s delay=1s"} {
+	for _, text := range []string{"status 503 retry-after=7", "cut 10 chunked", `sse 1 {"a": "b=c"}`, "1xx", "drip 1 2s delay=1s"} {
 		f, err := sandbox.ParseFault(" " + text + " ")
 		if err != nil || f.String() != text {
 			t.Errorf("%q is printed as %q, %v", text, f, err)
@@ -74,7 +81,7 @@ func TestFaultIsPrintedAsItWasWritten(t *testing.T) {
 }
 
 func FuzzParseScript(f *testing.F) {
-	for _, seed := range []string{"2x status 503 retry-after=7; always ok", "json {}", "cut 1KiB close", "redirect 307 http://a/?b=c", "oversize chunked", "x"} {
+	for _, seed := range []string{"2x status 503 retry-after=7; always ok", "json {}", "cut 1KiB close", "redirect 307 http://a/?b=c", "oversize chunked", `sse 1 {"a": "b=c"}`, "x"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

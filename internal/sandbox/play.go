@@ -3,6 +3,7 @@ package sandbox
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -229,14 +230,18 @@ func (p *play) fin() { panic(http.ErrAbortHandler) }
 
 func (p *play) reset() {
 	var a *answer
-	if p.fault.word == "head" {
+	if p.fault.word == "head" || p.fault.word == "tail" {
 		a = p.whole()
 	}
 	conn, _ := p.take()
 	defer p.drop(conn)
-	if a != nil {
+	switch p.fault.word {
+	case "head":
 		p.raw(conn, rawHead(a, a.body.Len()))
 		p.w.status, p.w.sent = a.status, 0
+	case "tail":
+		p.raw(conn, rawHead(a, -1)+a.body.String())
+		p.w.status, p.w.sent = a.status, int64(a.body.Len())
 	}
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)
@@ -252,6 +257,95 @@ func (p *play) read() {
 		_ = tcp.CloseWrite()
 	}
 	_, _ = io.Copy(io.Discard, io.LimitReader(buffered, maxBody))
+}
+
+// gzip compresses the healthy answer, an event stream event by event.
+func (p *play) gzip() {
+	a := p.whole()
+	a.header.Set("Content-Encoding", "gzip")
+	p.head(a, -1)
+	zip := gzip.NewWriter(p.w)
+	for _, part := range strings.SplitAfter(a.body.String(), eventEnd) {
+		_, _ = io.WriteString(zip, part)
+		if zip.Flush() != nil {
+			panic(http.ErrAbortHandler)
+		}
+		p.w.Flush()
+	}
+	_ = zip.Close()
+}
+
+// eventEnd ends an event of a twin.
+const eventEnd = "\n\n"
+
+// events lets the twin answer, sends the head of its event stream, and gives its
+// events. With any other answer the fault cannot be played: it is refused, or the
+// twin's own refusal is sent, and there are no events.
+func (p *play) events() []string {
+	a := p.whole()
+	switch {
+	case a.status > 299:
+		p.head(a, a.body.Len())
+		_, _ = p.w.Write(a.body.Bytes())
+		return nil
+	case !strings.HasPrefix(a.header.Get("Content-Type"), "text/event-stream"):
+		p.fault = refusal(http.StatusBadRequest, "this fault needs an answer that is an event stream: ask for one")
+		p.fixed()
+		return nil
+	}
+	p.head(a, -1)
+	p.w.Flush()
+	list := strings.SplitAfter(a.body.String(), eventEnd)
+	return list[:len(list)-1]
+}
+
+// send sends a piece of a stream at once.
+func (p *play) send(piece string) {
+	if _, err := io.WriteString(p.w, piece); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	p.w.Flush()
+}
+
+func (p *play) insert() {
+	list := p.events()
+	for i, event := range list {
+		if int64(i) == p.fault.count {
+			p.send("data: " + p.fault.body + eventEnd)
+		}
+		p.send(event)
+	}
+	if list != nil && p.fault.count >= int64(len(list)) {
+		p.send("data: " + p.fault.body + eventEnd)
+	}
+}
+
+func (p *play) stall() {
+	if list := p.events(); list != nil {
+		p.send(strings.Join(list[:min(p.fault.count, int64(len(list)))], ""))
+		p.tarpit()
+	}
+}
+
+func (p *play) loop() {
+	list := p.events()
+	if list == nil {
+		return
+	}
+	n := min(max(p.fault.count, 1), int64(len(list)))
+	for p.send(strings.Join(list[:n-1], "")); ; {
+		p.send(list[n-1])
+	}
+}
+
+func (p *play) comments() {
+	if p.events() == nil {
+		return
+	}
+	for {
+		p.send(": still here" + eventEnd)
+		p.wait(p.fault.pause)
+	}
 }
 
 func (p *play) garbage() {

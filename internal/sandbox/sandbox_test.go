@@ -2,6 +2,8 @@ package sandbox_test
 
 import (
 	"bufio"
+	"cmp"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -27,8 +29,22 @@ func twin(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Twin", "yes")
+	switch r.URL.Path {
+	case "/stream":
+		w.Header().Set("Content-Type", "text/event-stream")
+		for _, event := range healthyEvents {
+			_, _ = io.WriteString(w, event)
+			w.(http.Flusher).Flush()
+		}
+		return
+	case "/refused":
+		w.WriteHeader(http.StatusForbidden)
+	}
 	_, _ = io.WriteString(w, healthyBody)
 }
+
+// healthyEvents is what it streams to /stream.
+var healthyEvents = []string{"data: one\n\n", "data: two\n\n", "data: three\n\n"}
 
 func start(t *testing.T) *sandbox.Server {
 	t.Helper()
@@ -166,6 +182,87 @@ func TestEveryFaultShowsAtTheClient(t *testing.T) {
 			}
 			if _, _, body, err := post(t, s, "/", "{}"); body != healthyBody {
 				t.Errorf("the request after the script: %q, %v; want a healthy answer", body, err)
+			}
+		})
+	}
+}
+
+func TestEveryFaultOfAStreamShowsAtTheClient(t *testing.T) {
+	one, two, three := healthyEvents[0], healthyEvents[1], healthyEvents[2]
+	const more = "data: {\"a\": \"b=c\"}\n\n"
+	for _, c := range []struct {
+		fault, path string
+		status      int
+		body        string
+		broken      func(error) bool
+	}{
+		{fault: "ok", body: one + two + three},
+		{fault: `sse 0 {"a": "b=c"}`, body: more + one + two + three},
+		{fault: `sse 2 {"a": "b=c"}`, body: one + two + more + three},
+		{fault: `sse 9 {"a": "b=c"}`, body: one + two + three + more},
+		{fault: "gzip", body: one + two + three},
+		{fault: "drip 5 0s", body: one + two + three},
+		{fault: "cut 12", body: one + two[:1], broken: unexpectedEOF},
+		{fault: "cut 12 chunked", body: one + two[:1], broken: unexpectedEOF},
+		{fault: "cut 12 close", body: one + two[:1]},
+		{fault: "reset tail", body: one + two + three, broken: reset},
+		{fault: "stall 1", path: "/", status: 400, body: `{"detail":"this fault needs an answer that is an event stream: ask for one",` +
+			`"message":"this fault needs an answer that is an event stream: ask for one"}`},
+		{fault: "loop 1", path: "/refused", status: 403, body: healthyBody},
+		{fault: "comments 1s", path: "/refused", status: 403, body: healthyBody},
+		{fault: "sse 1 x", path: "/refused", status: 403, body: healthyBody},
+	} {
+		t.Run(c.fault, func(t *testing.T) {
+			s := start(t)
+			s.Script(sandbox.MustScript(c.fault)...)
+			status, header, body, err := post(t, s, cmp.Or(c.path, "/stream"), "{}")
+			if want := cmp.Or(c.status, 200); status != want {
+				t.Errorf("status %d, want %d (%v)", status, want, err)
+			}
+			if header.Get("Content-Encoding") == "gzip" {
+				zip, err := gzip.NewReader(strings.NewReader(body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				plain, err := io.ReadAll(zip)
+				if body = string(plain); err != nil {
+					t.Error(err)
+				}
+			}
+			if c.broken == nil && err != nil || c.broken != nil && (err == nil || !c.broken(err)) {
+				t.Errorf("unexpected error: %v", err)
+			}
+			if body != c.body {
+				t.Errorf("body %q, want %q", body, c.body)
+			}
+		})
+	}
+}
+
+// What never ends is read until it is clear, and then left.
+func TestEndlessStreamsEndWhenThePeerLeaves(t *testing.T) {
+	one, two := healthyEvents[0], healthyEvents[1]
+	for fault, want := range map[string]string{
+		"stall 2":      one + two,
+		"stall 0":      "",
+		"loop 2":       one + strings.Repeat(two, 50),
+		"loop 0":       strings.Repeat(one, 50),
+		"comments 1ms": strings.Repeat(": still here\n\n", 10),
+	} {
+		t.Run(fault, func(t *testing.T) {
+			s := start(t)
+			s.Script(sandbox.MustScript(fault)...)
+			resp, err := http.Post(s.URL()+"/stream", "application/json", strings.NewReader("{}"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := make([]byte, len(want))
+			if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != want {
+				t.Errorf("body begins with %q (%v), want %q", got, err, want)
+			}
+			resp.Body.Close()
+			if e := await(t, s, allDone(1))[0]; !e.PeerLeft {
+				t.Errorf("%+v: the peer left", e)
 			}
 		})
 	}
