@@ -3,12 +3,17 @@
 package app
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
+	"net/url"
+	"strconv"
 	"sync"
 	"time"
 
@@ -19,10 +24,12 @@ import (
 	"chatmux/internal/config"
 	"chatmux/internal/engine"
 	"chatmux/internal/httpapi"
+	"chatmux/internal/outbound"
 	"chatmux/internal/routing"
 	"chatmux/internal/sandbox"
 	"chatmux/internal/store"
 	"chatmux/internal/telemetry"
+	"chatmux/normalize"
 )
 
 // sweepEvery is how often expired Idempotency-Keys are swept out.
@@ -47,6 +54,7 @@ type App struct {
 	store    *store.Store
 	engine   *engine.Engine
 	api      *httpapi.API
+	guard    *outbound.Guard
 	listener net.Listener
 	admin    net.Listener
 
@@ -92,6 +100,7 @@ func New(ctx context.Context, c *config.Config, o Options) (_ *App, err error) {
 	if a.store, err = store.Open(ctx, dsn(c.Store), store.Options{Log: a.log}); err != nil {
 		return nil, err
 	}
+	a.guard = outbound.New(outbound.Options{AllowCIDRs: c.Outbound.AllowCIDRs, Own: a.ownAddresses()})
 	for _, b := range c.Backends {
 		u, err := a.openUnit(b)
 		if err != nil {
@@ -104,7 +113,7 @@ func New(ctx context.Context, c *config.Config, o Options) (_ *App, err error) {
 		return nil, err
 	}
 	a.engine = engine.New(engine.Options{
-		Store: a.store, Setup: setup, Lease: c.Limits.Idempotency.Lease, Settle: o.Settling,
+		Store: a.store, Setup: setup, Lease: c.Limits.Idempotency.Lease, Settle: o.Settling, CheckURL: a.guard.Check,
 		Log: a.log, Metrics: a.metrics,
 	})
 	if err := a.engine.Recover(ctx); err != nil {
@@ -118,6 +127,54 @@ func New(ctx context.Context, c *config.Config, o Options) (_ *App, err error) {
 	return a, nil
 }
 
+// ownAddresses are where URLs that callers give may never lead: our listeners and
+// our database.
+func (a *App) ownAddresses() []netip.AddrPort {
+	var own []netip.AddrPort
+	for _, l := range []net.Listener{a.listener, a.admin} {
+		if l == nil {
+			continue
+		}
+		if tcp, ok := l.Addr().(*net.TCPAddr); ok {
+			own = append(own, tcp.AddrPort())
+		}
+	}
+	return append(own, databaseAddresses(a.config.Store)...)
+}
+
+// databaseAddresses looks the database's host up; one that cannot be found now, or
+// that is no network address, has none.
+func databaseAddresses(s config.Store) []netip.AddrPort {
+	u, err := url.Parse(s.Postgres.Reveal())
+	if err != nil || u.Hostname() == "" {
+		return nil
+	}
+	port, err := strconv.ParseUint(cmp.Or(u.Port(), "5432"), 10, 16)
+	if err != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
+	if err != nil {
+		return nil
+	}
+	own := make([]netip.AddrPort, len(ips))
+	for i, ip := range ips {
+		own[i] = netip.AddrPortFrom(ip, uint16(port))
+	}
+	return own
+}
+
+// fetch gets a file that a caller names by URL.
+func (a *App) fetch(ctx context.Context, url string, limit int64) (adapters.File, *normalize.Error) {
+	f, failure := a.guard.Fetch(ctx, url, limit)
+	if failure != nil {
+		return adapters.File{}, failure
+	}
+	return adapters.File{Name: f.Name, ContentType: f.ContentType, Size: int64(len(f.Body)), Content: bytes.NewReader(f.Body)}, nil
+}
+
 func dsn(s config.Store) string {
 	if s.Postgres.IsZero() {
 		return "sqlite:" + s.SQLite
@@ -125,8 +182,9 @@ func dsn(s config.Store) string {
 	return s.Postgres.Reveal()
 }
 
-// OpenBackend puts one configured adapter behind its guards. It dials nobody.
-func OpenBackend(spec adapters.Spec, c config.Backend, log *zap.Logger, metrics *telemetry.Metrics) (*backend.Backend, error) {
+// OpenBackend puts one configured adapter behind its guards. It dials nobody. Fetch
+// gets the files that callers name by URL; nil leaves them to the vendor.
+func OpenBackend(spec adapters.Spec, c config.Backend, fetch backend.Fetch, log *zap.Logger, metrics *telemetry.Metrics) (*backend.Backend, error) {
 	adapter, err := spec.Open(c.Settings, adapters.Env{
 		Connect: c.Timeouts.Connect, FirstByte: c.Timeouts.FirstByte, Idle: c.Timeouts.Idle, MaxInFlight: c.MaxInFlight,
 	})
@@ -140,7 +198,7 @@ func OpenBackend(spec adapters.Spec, c config.Backend, log *zap.Logger, metrics 
 	return backend.New(backend.Options{
 		Name: c.Name, Vendor: spec.Name, Bot: bot, Adapter: adapter, Total: c.Timeouts.Total,
 		Breaker: backend.BreakerOptions(c.Breaker), Retry: backend.RetryOptions(c.Retry),
-		MaxInFlight: c.MaxInFlight, Log: log, Metrics: metrics,
+		MaxInFlight: c.MaxInFlight, Fetch: fetch, Log: log, Metrics: metrics,
 	}), nil
 }
 

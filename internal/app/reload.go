@@ -49,7 +49,7 @@ func (a *App) openUnit(c config.Backend) (*unit, error) {
 		*remote.Endpoint() = adapters.BaseURL(twin.URL() + spec.TwinPath)
 		a.log.Info("the vendor's built-in twin answers for this backend", zap.String("backend", c.Name), zap.String("twin", twin.URL()))
 	}
-	b, err := OpenBackend(spec, opened, a.log, a.metrics)
+	b, err := OpenBackend(spec, opened, a.fetch, a.log, a.metrics)
 	if err != nil {
 		return nil, errors.Join(err, u.close())
 	}

@@ -41,9 +41,16 @@ type Options struct {
 	Breaker     BreakerOptions
 	Retry       RetryOptions
 	MaxInFlight int
+	Fetch       Fetch // gets the files that callers name by URL; nil: they are named to the vendor as they are
 	Log         *zap.Logger
 	Metrics     *telemetry.Metrics
 }
+
+// Fetch gets a file of at most limit bytes from a URL that a caller gave.
+type Fetch func(ctx context.Context, url string, limit int64) (adapters.File, *normalize.Error)
+
+// maxFile is the largest file that is fetched to be uploaded: 32 MiB.
+const maxFile = 32 << 20
 
 // RetryOptions bound second tries at the same backend.
 type RetryOptions struct {
@@ -59,6 +66,7 @@ type Backend struct {
 	adapter           adapters.Adapter
 	total             time.Duration
 	retry             RetryOptions
+	fetch             Fetch
 	log               *zap.Logger
 	metrics           *telemetry.Metrics
 
@@ -74,7 +82,7 @@ type Backend struct {
 // New puts an adapter behind its guards.
 func New(o Options) *Backend {
 	b := &Backend{
-		name: o.Name, vendor: o.Vendor, bot: o.Bot, adapter: o.Adapter, total: o.Total, retry: o.Retry,
+		name: o.Name, vendor: o.Vendor, bot: o.Bot, adapter: o.Adapter, total: o.Total, retry: o.Retry, fetch: o.Fetch,
 		log: o.Log.With(zap.String("backend", o.Name)), metrics: o.Metrics, slots: make(chan struct{}, o.MaxInFlight),
 	}
 	b.sends = newBreaker(o.Breaker, func(c change) {
@@ -212,6 +220,46 @@ func (b *Backend) NeedsPreparing(remote normalize.Remote) bool {
 	_, users := b.adapter.(adapters.UserCreator)
 	_, threads := b.adapter.(adapters.ThreadCreator)
 	return users && remote.UserID == "" || threads && remote.ThreadID == ""
+}
+
+// Upload gives the vendor the files that it does not have yet: each attachment
+// without an id of its own is fetched and uploaded. It returns the attachments as
+// the message is to name them. A failure leaves the message certainly unsent; one
+// of the caller's own URL says nothing about the backend.
+func (a *Admission) Upload(ctx context.Context, attachments []normalize.Attachment) ([]normalize.Attachment, *normalize.Error) {
+	b := a.backend
+	uploader, ok := b.adapter.(adapters.Uploader)
+	if !ok || b.fetch == nil {
+		return attachments, nil
+	}
+	uploaded := make([]normalize.Attachment, len(attachments))
+	for i, given := range attachments {
+		if uploaded[i] = given; given.ID != "" {
+			continue
+		}
+		file, failure := b.fetch(ctx, given.URL, maxFile)
+		if failure != nil {
+			return nil, failure
+		}
+		file.Type = given.Type
+		if given.Filename != "" {
+			file.Name = given.Filename
+		}
+		if given.ContentType != "" {
+			file.ContentType = given.ContentType
+		}
+		failure = b.run(ctx, "upload", a.reportFailure, func(ctx context.Context) error {
+			made, err := uploader.Upload(ctx, file)
+			if err == nil {
+				uploaded[i].ID = normalize.CleanText(made.ID)
+			}
+			return err
+		})
+		if failure != nil {
+			return nil, failure
+		}
+	}
+	return uploaded, nil
 }
 
 // Send gives the vendor the message, once. The reply is cleaned: its text is fit to

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"math/rand/v2"
+	"net/http"
 	"time"
 
 	"chatmux/adapters"
@@ -91,6 +92,9 @@ func (s *sending) ask(admission *backend.Admission, b *backend.Backend) (adapter
 	if err != nil {
 		return adapters.Reply{}, nil, err
 	}
+	if turn.Message.Attachments, failure = admission.Upload(s.ctx, turn.Message.Attachments); failure != nil {
+		return adapters.Reply{}, failure, nil
+	}
 	s.unsent = false
 	reply, failure := admission.Send(s.ctx, turn)
 	return reply, failure, nil
@@ -154,7 +158,7 @@ func graver(a, b normalize.MessageStatus) bool {
 // mayGoElsewhere reports whether another backend may be asked after this failure.
 func (s *sending) mayGoElsewhere(b *backend.Backend, failure *normalize.Error) bool {
 	if s.unsent {
-		return true
+		return failure.Kind.Policy().Status != http.StatusUnprocessableEntity || failure.VendorStatus != 0 // not the caller's own mistake
 	}
 	switch failure.Kind.Policy().Elsewhere {
 	case normalize.ElsewhereAtOnce:

@@ -23,12 +23,15 @@ const maxAttempts = 3
 
 // Options make an Engine.
 type Options struct {
-	Store   *store.Store
-	Setup   Setup
-	Lease   time.Duration // how long a send holds its thread without renewing
-	Settle  Settling
-	Log     *zap.Logger
-	Metrics *telemetry.Metrics
+	Store  *store.Store
+	Setup  Setup
+	Lease  time.Duration // how long a send holds its thread without renewing
+	Settle Settling
+	// CheckURL refuses URLs of attachments that would have to be fetched from where
+	// nothing may be fetched; nil refuses none.
+	CheckURL func(url string) *normalize.Error
+	Log      *zap.Logger
+	Metrics  *telemetry.Metrics
 }
 
 // Setup is what a reload of the config replaces, as a whole.
@@ -49,6 +52,7 @@ type Engine struct {
 	store    *store.Store
 	lease    time.Duration
 	settling Settling
+	checkURL func(url string) *normalize.Error
 	log      *zap.Logger
 	metrics  *telemetry.Metrics
 	current  atomic.Pointer[setup]
@@ -64,7 +68,7 @@ type Engine struct {
 
 // New makes an engine.
 func New(o Options) *Engine {
-	e := &Engine{held: make(map[string]struct{}), store: o.Store, lease: o.Lease, settling: o.Settle.withDefaults(), log: o.Log, metrics: o.Metrics}
+	e := &Engine{held: make(map[string]struct{}), store: o.Store, lease: o.Lease, settling: o.Settle.withDefaults(), checkURL: o.CheckURL, log: o.Log, metrics: o.Metrics}
 	e.Use(o.Setup)
 	e.stop, e.endWork = context.WithCancelCause(context.Background())
 	return e

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -289,6 +290,23 @@ func (s *sending) plan() error {
 		return s.refusedBy(s.chain[0])
 	}
 	s.chain = able
+	return s.checkURLs()
+}
+
+// checkURLs refuses, before anything is stored, what could not be fetched anyway.
+func (s *sending) checkURLs() error {
+	if s.engine.checkURL == nil || !slices.ContainsFunc(s.chain, (*backend.Backend).FetchesAttachments) {
+		return nil
+	}
+	for i, a := range s.message.Attachments {
+		if a.ID != "" {
+			continue
+		}
+		if refused := s.engine.checkURL(a.URL); refused != nil {
+			refused.Fields = []normalize.FieldError{{Field: fmt.Sprintf("attachments[%d].url", i), Detail: refused.Text()}}
+			return refused
+		}
+	}
 	return nil
 }
 
