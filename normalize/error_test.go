@@ -192,8 +192,10 @@ func TestErrorSaysKindDetailAndCause(t *testing.T) {
 		t.Errorf("text %q, error %q", e.Text(), e.Error())
 	}
 	e = normalize.InvalidField("limit", "must be 1 to %d", 200)
-	want := &normalize.Error{Kind: normalize.KindInvalidRequest, Detail: "limit: must be 1 to 200",
-		Fields: []normalize.FieldError{{Field: "limit", Detail: "must be 1 to 200"}}}
+	want := &normalize.Error{
+		Kind: normalize.KindInvalidRequest, Detail: "limit: must be 1 to 200",
+		Fields: []normalize.FieldError{{Field: "limit", Detail: "must be 1 to 200"}},
+	}
 	if diff := cmp.Diff(want, e); diff != "" {
 		t.Errorf("invalid field (-want +got):\n%s", diff)
 	}

@@ -110,10 +110,14 @@ func TestMessageAsTheAPIShowsIt(t *testing.T) {
 }
 
 func TestEveryDocumentedFieldIsThere(t *testing.T) {
-	documentedThread := []string{"id", "object", "backend", "route", "user", "mode", "status", "title", "tags", "assignees", "metadata", "channel",
-		"escalated", "message_count", "bindings", "created_at", "updated_at"}
-	documentedMessage := []string{"id", "object", "thread_id", "role", "type", "text", "attachments", "author", "status", "reason", "in_reply_to",
-		"backend", "remote_id", "model", "sources", "suggestions", "feedback", "read", "notice", "created_at", "metadata"}
+	documentedThread := []string{
+		"id", "object", "backend", "route", "user", "mode", "status", "title", "tags", "assignees", "metadata", "channel",
+		"escalated", "message_count", "bindings", "created_at", "updated_at",
+	}
+	documentedMessage := []string{
+		"id", "object", "thread_id", "role", "type", "text", "attachments", "author", "status", "reason", "in_reply_to",
+		"backend", "remote_id", "model", "sources", "suggestions", "feedback", "read", "notice", "created_at", "metadata",
+	}
 	for _, tt := range []struct {
 		value any
 		want  []string

@@ -21,28 +21,40 @@ func TestErrorBodiesBecomeKinds(t *testing.T) {
 		says   string
 		wait   time.Duration
 	}{
-		{"no key", 401, "",
-			`{"detail":"Authentication credentials were not provided."}`, normalize.KindUnauthorized, "credentials were not provided", 0},
+		{
+			"no key", 401, "",
+			`{"detail":"Authentication credentials were not provided."}`, normalize.KindUnauthorized, "credentials were not provided", 0,
+		},
 		{"key of a wrong form", 401, "", `{"detail":"Invalid API key format."}`, normalize.KindUnauthorized, "Invalid API key format.", 0},
 		{"403 about the key", 403, "", `{"detail":"This API Key is disabled."}`, normalize.KindUnauthorized, "disabled", 0},
 		{"403 about credentials", 403, "", `{"detail":"Bad credentials."}`, normalize.KindUnauthorized, "Bad credentials", 0},
-		{"403 about the object", 403, "",
-			`{"detail":"You do not have permission to perform this action."}`, normalize.KindRejected, "permission", 0},
+		{
+			"403 about the object", 403, "",
+			`{"detail":"You do not have permission to perform this action."}`, normalize.KindRejected, "permission", 0,
+		},
 		{"403 without a word", 403, "", ``, normalize.KindRejected, "status 403", 0},
 		{"not found", 404, "", `{"detail":"Not found."}`, normalize.KindRejected, "Not found.", 0},
 		{"field errors", 400, "", `{"message":["This field is required."]}`, normalize.KindRejected, "message: This field is required.", 0},
-		{"nested field errors", 400, "",
+		{
+			"nested field errors", 400, "",
 			`{"message":{"content":["Too long.","Really."],"attachments":[{},{"id":["No."]}]},"non_field_errors":["All wrong."]}`,
-			normalize.KindRejected, "message.content: Too long.; message.content: Really.; message.attachments.id: No.; All wrong.", 0},
+			normalize.KindRejected, "message.content: Too long.; message.content: Really.; message.attachments.id: No.; All wrong.", 0,
+		},
 		{"nested non-field errors", 400, "", `{"canvas":{"non_field_errors":["No."]}}`, normalize.KindRejected, "canvas: No.", 0},
 		{"a list of errors", 400, "", `["Bad."]`, normalize.KindRejected, "Bad.", 0},
-		{"detail wins over fields", 400, "",
-			`{"x":["y"],"detail":"Sender is not of the organization."}`, normalize.KindRejected, "(status 400: Sender is not of the organization.)", 0},
-		{"throttled, in the body", 429, "",
-			`{"detail":"Request was throttled. Expected available in 17 seconds."}`, normalize.KindRateLimited, "throttled", 17 * time.Second},
+		{
+			"detail wins over fields", 400, "",
+			`{"x":["y"],"detail":"Sender is not of the organization."}`, normalize.KindRejected, "(status 400: Sender is not of the organization.)", 0,
+		},
+		{
+			"throttled, in the body", 429, "",
+			`{"detail":"Request was throttled. Expected available in 17 seconds."}`, normalize.KindRateLimited, "throttled", 17 * time.Second,
+		},
 		{"throttled, one second", 429, "", `{"detail":"Expected available in 1 second."}`, normalize.KindRateLimited, "", time.Second},
-		{"throttled, the header wins", 429, "3",
-			`{"detail":"Expected available in 17 seconds."}`, normalize.KindRateLimited, "", 3 * time.Second},
+		{
+			"throttled, the header wins", 429, "3",
+			`{"detail":"Expected available in 17 seconds."}`, normalize.KindRateLimited, "", 3 * time.Second,
+		},
 		{"throttled, no time", 429, "", `{"detail":"Slow down."}`, normalize.KindRateLimited, "", 0},
 		{"throttled, absurd time", 429, "", `{"detail":"available in 99999999999999999999 seconds"}`, normalize.KindRateLimited, "", 0},
 		{"fault in HTML", 500, "", `<html><h1>Server Error (500)</h1></html>`, normalize.KindVendorFault, "status 500", 0},
@@ -50,8 +62,10 @@ func TestErrorBodiesBecomeKinds(t *testing.T) {
 		{"overloaded", 503, "7", `{}`, normalize.KindOverloaded, "status 503", 7 * time.Second},
 		{"quota", 402, "", `{"detail":"No credit left."}`, normalize.KindQuota, "No credit left.", 0},
 		{"odd detail", 400, "", `{"detail":{"code":["x"]}}`, normalize.KindRejected, "detail.code: x", 0},
-		{"nested without end", 400, "",
-			strings.Repeat(`{"a":`, 5000) + `["x"]` + strings.Repeat(`}`, 5000), normalize.KindRejected, "(status 400)", 0},
+		{
+			"nested without end", 400, "",
+			strings.Repeat(`{"a":`, 5000) + `["x"]` + strings.Repeat(`}`, 5000), normalize.KindRejected, "(status 400)", 0,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			answer := jsonAnswer(c.status, c.body)
@@ -104,6 +118,8 @@ func TestAnEmptyExplanationLeavesTheStatusToDecide(t *testing.T) {
 	}
 }
 
-var _ adapters.Checker = (*Settings)(nil)
-var _ adapters.Remote = (*Settings)(nil)
-var _ adapters.Botted = (*Settings)(nil)
+var (
+	_ adapters.Checker = (*Settings)(nil)
+	_ adapters.Remote  = (*Settings)(nil)
+	_ adapters.Botted  = (*Settings)(nil)
+)

@@ -134,7 +134,8 @@ func TestABackendThatIsDownOpensItsBreakerIsLeftAloneAndComesBack(t *testing.T) 
 		Breaker struct {
 			State, Since, Cause string
 		}
-	}) {
+	},
+	) {
 		return read[struct {
 			Breaker struct {
 				State, Since, Cause string

@@ -144,14 +144,18 @@ var arrows = []arrow{
 	},
 	{
 		from: "internal/httpapi",
-		never: []string{"internal/backend", "internal/store", "internal/routing", "internal/vendorhttp", "internal/config", "internal/app",
-			"internal/sandbox"},
+		never: []string{
+			"internal/backend", "internal/store", "internal/routing", "internal/vendorhttp", "internal/config", "internal/app",
+			"internal/sandbox",
+		},
 		because: "a door speaks to the engine only",
 	},
 	{
 		from: "internal/sandbox",
-		never: []string{"internal/engine", "internal/store", "internal/backend", "internal/routing", "internal/httpapi", "internal/config",
-			"internal/app", "internal/vendorhttp"},
+		never: []string{
+			"internal/engine", "internal/store", "internal/backend", "internal/routing", "internal/httpapi", "internal/config",
+			"internal/app", "internal/vendorhttp",
+		},
 		because: "the twins stand outside of the house, as the vendors do",
 	},
 	{

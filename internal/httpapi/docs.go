@@ -245,8 +245,13 @@ func typeText(schema value) string {
 	}
 	text := strings.Join(words, " or ")
 	for _, one := range []struct{ key, format string }{
-		{"format", ", %s"}, {"maxLength", ", up to %s characters"}, {"maxItems", ", up to %s"}, {"maxProperties", ", up to %s names"},
-		{"minimum", ", from %s"}, {"maximum", " to %s"}, {"default", ", default %s"},
+		{"format", ", %s"},
+		{"maxLength", ", up to %s characters"},
+		{"maxItems", ", up to %s"},
+		{"maxProperties", ", up to %s names"},
+		{"minimum", ", from %s"},
+		{"maximum", " to %s"},
+		{"default", ", default %s"},
 	} {
 		if v := schema.get(one.key); v != nil {
 			text += fmt.Sprintf(one.format, v.word())

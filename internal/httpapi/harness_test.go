@@ -124,8 +124,10 @@ func newFakeEngine() *fakeEngine {
 		next:   "abc",
 		erased: []engine.Erasure{{Backend: "docs-bot", RemoteID: "r", Outcome: "not_possible"}},
 		states: []engine.BackendState{
-			{Name: "docs-bot", Adapter: "sitegpt", Stateful: true, Capabilities: []string{"stream"}, MaxInFlight: 64,
-				Breaker: engine.BreakerState{State: "open", Since: noon, Cause: "timeout", ConsecutiveFailures: 5, Failures: 5, OpenUntil: noon}, CoolDownUntil: noon},
+			{
+				Name: "docs-bot", Adapter: "sitegpt", Stateful: true, Capabilities: []string{"stream"}, MaxInFlight: 64,
+				Breaker: engine.BreakerState{State: "open", Since: noon, Cause: "timeout", ConsecutiveFailures: 5, Failures: 5, OpenUntil: noon}, CoolDownUntil: noon,
+			},
 			{Name: "echo", Adapter: "echo", Breaker: engine.BreakerState{State: "closed"}},
 		},
 		explanation: engine.Explanation{Route: "default", Backends: []string{"docs-bot"}, Reasons: []engine.RouteReason{{Route: "vip", Why: "no"}}},
@@ -273,7 +275,8 @@ func (a answer) problem(t testing.TB) (p struct {
 	Retryable bool
 	Outcome   string
 	Errors    []normalize.FieldError
-}) {
+},
+) {
 	t.Helper()
 	if err := json.Unmarshal(a.body, &p); err != nil {
 		t.Fatalf("not a problem object: %v\n%d %s", err, a.status, a.body)

@@ -177,8 +177,10 @@ func TestBodies(t *testing.T) {
 		}
 	})
 	run("C09_anything_but_JSON_in_UTF-8_is_415", func(t *testing.T) {
-		for _, kind := range []string{"", "text/plain", "application/json; charset=latin1", "application/json; charset=utf-16", "application/x-www-form-urlencoded",
-			"multipart/form-data; boundary=x", "application/problem+json", "json", "application/json;;", "application/json, text/plain"} {
+		for _, kind := range []string{
+			"", "text/plain", "application/json; charset=latin1", "application/json; charset=utf-16", "application/x-www-form-urlencoded",
+			"multipart/form-data; boundary=x", "application/problem+json", "json", "application/json;;", "application/json, text/plain",
+		} {
 			h.post("/v1/messages", `{"text":"a"}`, "Content-Type", kind).want(t, 415, "unsupported_media_type")
 		}
 		h.post("/v1/messages", `{"text":"a"}`, "Content-Type", "application/json", "Content-Type", "application/json").want(t, 415, "unsupported_media_type")
@@ -360,33 +362,48 @@ func TestEverythingThatIsSaidArrives(t *testing.T) {
 		{"message", "POST", messagesPath, `{` + said + `}`, askedSend{open, into}},
 		{"resend", "POST", messagePath + "/resend", ``, askedResend{Thread: threadID, Message: messageID, Timeout: sent.Timeout}},
 		{"resend with a body", "POST", messagePath + "/resend", `{"stream":null}`, askedResend{Thread: threadID, Message: messageID, Timeout: sent.Timeout}},
-		{"create", "POST", "/v1/threads", `{"user":` + userJSON + `,"title":"T","mode":"human","metadata":{"t":"2"},"backend":"b"}`,
-			askedCreate{open, engine.NewThread{User: user, Title: "T", Mode: human, Metadata: map[string]string{"t": "2"}, Backend: "b"}}},
-		{"create of nothing but nulls", "POST", "/v1/threads", `{"user":null,"title":null,"mode":null,"metadata":null,"backend":null,"route":null}`,
-			askedCreate{open, engine.NewThread{}}},
-		{"update", "PATCH", threadPath, `{"title":"new","mode":"human","status":"ended","metadata":{"a":"1","b":null}}`,
-			askedUpdate{threadID, engine.ThreadPatch{Title: &title, Mode: &human, Status: &ended, Metadata: map[string]*string{"a": &value, "b": nil}}}},
+		{
+			"create", "POST", "/v1/threads", `{"user":` + userJSON + `,"title":"T","mode":"human","metadata":{"t":"2"},"backend":"b"}`,
+			askedCreate{open, engine.NewThread{User: user, Title: "T", Mode: human, Metadata: map[string]string{"t": "2"}, Backend: "b"}},
+		},
+		{
+			"create of nothing but nulls", "POST", "/v1/threads", `{"user":null,"title":null,"mode":null,"metadata":null,"backend":null,"route":null}`,
+			askedCreate{open, engine.NewThread{}},
+		},
+		{
+			"update", "PATCH", threadPath, `{"title":"new","mode":"human","status":"ended","metadata":{"a":"1","b":null}}`,
+			askedUpdate{threadID, engine.ThreadPatch{Title: &title, Mode: &human, Status: &ended, Metadata: map[string]*string{"a": &value, "b": nil}}},
+		},
 		{"update without a title", "PATCH", threadPath, `{"title":""}`, askedUpdate{threadID, engine.ThreadPatch{Title: &none}}},
 		{"update of nothing", "PATCH", threadPath, `{"title":null,"mode":null,"status":null,"metadata":null}`, askedUpdate{threadID, engine.ThreadPatch{}}},
 		{"delete", "DELETE", threadPath, ``, askedDelete{threadID}},
 		{"read", "GET", threadPath, ``, askedThread{threadID, false}},
 		{"read with raw", "GET", threadPath + "?include=raw", ``, askedThread{threadID, true}},
 		{"list", "GET", "/v1/threads", ``, askedThreads{open, engine.ThreadFilter{}, engine.Page{Limit: 50}}},
-		{"list with everything", "GET", "/v1/threads?limit=7&cursor=abc&order=asc&include=raw&backend=b&route=r&user=u&status=blocked&mode=human&tag=vip&" +
-			"updated_after=2026-01-02T04:04:05%2B01:00&q=hello+there", ``,
-			askedThreads{open, engine.ThreadFilter{Backend: "b", Route: "r", User: "u", Status: "blocked", Mode: "human", Tag: "vip", UpdatedAfter: after, Query: "hello there"},
-				engine.Page{Limit: 7, Cursor: "abc", Ascending: true, Raw: true}}},
-		{"list with empty parameters", "GET", "/v1/threads?limit=&cursor=&order=&backend=&status=&updated_after=", ``,
-			askedThreads{open, engine.ThreadFilter{}, engine.Page{Limit: 50}}},
+		{
+			"list with everything", "GET", "/v1/threads?limit=7&cursor=abc&order=asc&include=raw&backend=b&route=r&user=u&status=blocked&mode=human&tag=vip&" +
+				"updated_after=2026-01-02T04:04:05%2B01:00&q=hello+there", ``,
+			askedThreads{
+				open,
+				engine.ThreadFilter{Backend: "b", Route: "r", User: "u", Status: "blocked", Mode: "human", Tag: "vip", UpdatedAfter: after, Query: "hello there"},
+				engine.Page{Limit: 7, Cursor: "abc", Ascending: true, Raw: true},
+			},
+		},
+		{
+			"list with empty parameters", "GET", "/v1/threads?limit=&cursor=&order=&backend=&status=&updated_after=", ``,
+			askedThreads{open, engine.ThreadFilter{}, engine.Page{Limit: 50}},
+		},
 		{"transcript", "GET", messagesPath, ``, askedMessages{threadID, engine.Page{Limit: 50, Ascending: true}}},
 		{"transcript backwards", "GET", messagesPath + "?order=desc&limit=200", ``, askedMessages{threadID, engine.Page{Limit: 200}}},
 		{"message read", "GET", messagePath + "?include=raw", ``, askedMessage{threadID, messageID, true}},
 		{"feedback", "POST", messagePath + "/feedback", `{"feedback":"negative"}`, askedFeedback{threadID, messageID, normalize.FeedbackNegative}},
 		{"move", "POST", threadPath + "/move", `{"backend":"b"}`, askedMove{threadID, "b", "none"}},
 		{"move with its past", "POST", threadPath + "/move", `{"backend":"b","carry":"transcript"}`, askedMove{threadID, "b", "transcript"}},
-		{"explain", "POST", "/v1/routes/explain", `{` + said + `,"user":` + userJSON + `,"title":"T","backend":"b","thread_metadata":{"t":"2"},` +
-			`"dialect":"sitegpt","bot":"7","caller":"web","headers":{"x-region":"eu"}}`,
-			askedExplain{engine.Origin{Caller: engine.Caller{Name: "web", Tenant: "default"}, Dialect: "sitegpt", Bot: "7"}, question}},
+		{
+			"explain", "POST", "/v1/routes/explain", `{` + said + `,"user":` + userJSON + `,"title":"T","backend":"b","thread_metadata":{"t":"2"},` +
+				`"dialect":"sitegpt","bot":"7","caller":"web","headers":{"x-region":"eu"}}`,
+			askedExplain{engine.Origin{Caller: engine.Caller{Name: "web", Tenant: "default"}, Dialect: "sitegpt", Bot: "7"}, question},
+		},
 		{"explain of nothing", "POST", "/v1/routes/explain", `{}`, askedExplain{open, engine.SendRequest{New: &engine.NewThread{}}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -536,8 +553,10 @@ func TestPaths(t *testing.T) {
 		absent := h.get(threadPath).want(t, 404, "not_found")
 		h.engine.err = nil
 		h.engine.take()
-		for _, id := range []string{"x", strings.ToUpper(threadID), threadID + "0", messageID, "thr_", "..", "%2e%2e", "a%2Fb", "%00", "%ff", threadID + "%20",
-			normalize.UUIDForm(threadID), "thr_81081g00000000000000000000"} {
+		for _, id := range []string{
+			"x", strings.ToUpper(threadID), threadID + "0", messageID, "thr_", "..", "%2e%2e", "a%2Fb", "%00", "%ff", threadID + "%20",
+			normalize.UUIDForm(threadID), "thr_81081g00000000000000000000",
+		} {
 			for _, path := range []string{"", "/messages", "/messages/" + messageID} {
 				got := h.get("/v1/threads/" + id + path)
 				got.want(t, 404, "not_found")
@@ -563,6 +582,8 @@ func TestPaths(t *testing.T) {
 func withoutID(t *testing.T, a answer) map[string]string {
 	t.Helper()
 	p := a.problem(t)
-	return map[string]string{"code": p.Code, "detail": p.Detail, "status": fmt.Sprint(p.Status), "bytes": fmt.Sprint(len(a.body)), "outcome": p.Outcome,
-		"headers": strings.Join(slices.Sorted(maps.Keys(http.Header(a.header))), " ")}
+	return map[string]string{
+		"code": p.Code, "detail": p.Detail, "status": fmt.Sprint(p.Status), "bytes": fmt.Sprint(len(a.body)), "outcome": p.Outcome,
+		"headers": strings.Join(slices.Sorted(maps.Keys(http.Header(a.header))), " "),
+	}
 }

@@ -197,8 +197,10 @@ func TestDecideTakesTheFirstRouteThatMatchesAndMayBeUsed(t *testing.T) {
 }
 
 func TestDecisionHandsTheRouteThrough(t *testing.T) {
-	want := Route{Name: "only", To: []Target{{"a", 3}, {"b", 0}}, Fallback: []string{"c"}, Shadow: &Shadow{"s", 0.5},
-		OnUnavailable: "move", OnDisconnect: "cancel", FallbackOnUnknown: true}
+	want := Route{
+		Name: "only", To: []Target{{"a", 3}, {"b", 0}}, Fallback: []string{"c"}, Shadow: &Shadow{"s", 0.5},
+		OnUnavailable: "move", OnDisconnect: "cancel", FallbackOnUnknown: true,
+	}
 	tab := table(t, want)
 	d, err := tab.Decide(Facts{})
 	if err != nil {
@@ -314,8 +316,10 @@ func TestExplainSaysWhy(t *testing.T) {
 			{"till", false, `metadata.shop is "us-1", which does not match "eu-*"`},
 			{"default", true, "takes every message; of a 90, c 10, the thread drew a"},
 		}},
-		{"header values are not repeated", Facts{User: normalize.User{Email: "jo@acme.example"}, Header: headers("X-Region", "s3cret"),
-			Metadata: map[string]string{"shop": "eu-1"}}, []Reason{
+		{"header values are not repeated", Facts{
+			User: normalize.User{Email: "jo@acme.example"}, Header: headers("X-Region", "s3cret"),
+			Metadata: map[string]string{"shop": "eu-1"},
+		}, []Reason{
 			{"vip", false, `header.x-region does not match "eu"`},
 			{"till", true, "every condition holds"},
 		}},

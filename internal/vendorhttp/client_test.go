@@ -238,16 +238,35 @@ func TestEveryStatusHasItsKind(t *testing.T) {
 		kind   normalize.Kind
 		wait   time.Duration
 	}{
-		{300, "", normalize.KindRedirected, 0}, {304, "", normalize.KindRedirected, 0}, {399, "", normalize.KindRedirected, 0},
-		{400, "", normalize.KindRejected, 0}, {401, "", normalize.KindUnauthorized, 0}, {402, "", normalize.KindQuota, 0},
-		{403, "", normalize.KindRejected, 0}, {404, "", normalize.KindRejected, 0}, {408, "", normalize.KindRejected, 0},
-		{409, "", normalize.KindRejected, 0}, {413, "", normalize.KindRejected, 0}, {422, "", normalize.KindRejected, 0},
-		{425, "", normalize.KindRejected, 0}, {429, "", normalize.KindRateLimited, 0}, {429, "3", normalize.KindRateLimited, 3 * time.Second},
-		{429, "soon", normalize.KindRateLimited, 0}, {499, "", normalize.KindRejected, 0},
-		{500, "", normalize.KindVendorFault, 0}, {500, "7", normalize.KindVendorFault, 7 * time.Second}, {501, "", normalize.KindVendorFault, 0},
-		{502, "", normalize.KindVendorFault, 0}, {503, "", normalize.KindVendorFault, 0}, {503, "7", normalize.KindOverloaded, 7 * time.Second},
-		{503, "0", normalize.KindOverloaded, 0}, {503, "junk", normalize.KindVendorFault, 0}, {504, "", normalize.KindVendorFault, 0},
-		{505, "", normalize.KindVendorFault, 0}, {520, "", normalize.KindVendorFault, 0}, {529, "", normalize.KindVendorFault, 0},
+		{300, "", normalize.KindRedirected, 0},
+		{304, "", normalize.KindRedirected, 0},
+		{399, "", normalize.KindRedirected, 0},
+		{400, "", normalize.KindRejected, 0},
+		{401, "", normalize.KindUnauthorized, 0},
+		{402, "", normalize.KindQuota, 0},
+		{403, "", normalize.KindRejected, 0},
+		{404, "", normalize.KindRejected, 0},
+		{408, "", normalize.KindRejected, 0},
+		{409, "", normalize.KindRejected, 0},
+		{413, "", normalize.KindRejected, 0},
+		{422, "", normalize.KindRejected, 0},
+		{425, "", normalize.KindRejected, 0},
+		{429, "", normalize.KindRateLimited, 0},
+		{429, "3", normalize.KindRateLimited, 3 * time.Second},
+		{429, "soon", normalize.KindRateLimited, 0},
+		{499, "", normalize.KindRejected, 0},
+		{500, "", normalize.KindVendorFault, 0},
+		{500, "7", normalize.KindVendorFault, 7 * time.Second},
+		{501, "", normalize.KindVendorFault, 0},
+		{502, "", normalize.KindVendorFault, 0},
+		{503, "", normalize.KindVendorFault, 0},
+		{503, "7", normalize.KindOverloaded, 7 * time.Second},
+		{503, "0", normalize.KindOverloaded, 0},
+		{503, "junk", normalize.KindVendorFault, 0},
+		{504, "", normalize.KindVendorFault, 0},
+		{505, "", normalize.KindVendorFault, 0},
+		{520, "", normalize.KindVendorFault, 0},
+		{529, "", normalize.KindVendorFault, 0},
 		{599, "", normalize.KindVendorFault, 0},
 	}
 	var now int // which test is being answered
@@ -303,8 +322,10 @@ func TestVendorsOwnWordsDecideAndAreShownShortened(t *testing.T) {
 	})
 	body.Store("quota")
 	e := fails(t, c, send)
-	want := &normalize.Error{Kind: normalize.KindQuota, Phase: normalize.PhaseStatus, VendorStatus: 403, VendorCode: "OUT", RetryAfter: time.Minute,
-		Detail: normalize.KindQuota.Policy().Detail + " (status 403)"}
+	want := &normalize.Error{
+		Kind: normalize.KindQuota, Phase: normalize.PhaseStatus, VendorStatus: 403, VendorCode: "OUT", RetryAfter: time.Minute,
+		Detail: normalize.KindQuota.Policy().Detail + " (status 403)",
+	}
 	if diff := cmp.Diff(want, e); diff != "" || seen != "403 quota" {
 		t.Errorf("saw %q (-want +got):\n%s", seen, diff)
 	}
@@ -855,8 +876,10 @@ func TestHeadersAreTheCallsOwn(t *testing.T) {
 		{vendorhttp.Call{Method: "GET", Path: "/"}, "Bearer " + key + "|chatmux|application/json|||0"},
 		{vendorhttp.Call{Method: "POST", Path: "/", Body: []byte("{}")}, "Bearer " + key + "|chatmux|application/json|application/json|{}|2"},
 		{vendorhttp.Call{Method: "POST", Path: "/", Body: []byte{}}, "Bearer " + key + "|chatmux|application/json|application/json||0"},
-		{vendorhttp.Call{Method: "PUT", Path: "/", Body: []byte("x"), ContentType: "text/plain", Accept: "text/event-stream"},
-			"Bearer " + key + "|chatmux|text/event-stream|text/plain|x|1"},
+		{
+			vendorhttp.Call{Method: "PUT", Path: "/", Body: []byte("x"), ContentType: "text/plain", Accept: "text/event-stream"},
+			"Bearer " + key + "|chatmux|text/event-stream|text/plain|x|1",
+		},
 	}
 	var all sync.WaitGroup
 	for range 8 {

@@ -102,8 +102,10 @@ func (c client) send(bot, user, text string) map[string]any {
 	return answer
 }
 
-const asAgent = `"agent_id": "` + agent + `"`
-const asChatbot = `"chatbot_id": "` + agent + `"`
+const (
+	asAgent   = `"agent_id": "` + agent + `"`
+	asChatbot = `"chatbot_id": "` + agent + `"`
+)
 
 func clock() time.Time { return time.Date(2026, 3, 4, 10, 15, 28, 0, time.UTC) }
 
