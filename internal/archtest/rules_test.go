@@ -288,6 +288,7 @@ var homes = map[string][]string{
 	"github.com/fsnotify/fsnotify":        {"internal/app"},
 	"github.com/gorilla/mux":              {"internal/httpapi"},
 	"github.com/google/uuid":              {"internal/engine", "internal/httpapi", "internal/store", "adapters/*/*"},
+	"github.com/jackc/pgx/v5":             {"internal/store"},
 	"github.com/mattn/go-isatty":          {"cmd"},
 	"github.com/pressly/goose/v3":         {"internal/store"},
 	"github.com/prometheus/client_golang": {"internal/telemetry"},

@@ -1,15 +1,18 @@
 package store
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"chatmux/normalize"
 )
@@ -154,8 +157,14 @@ func (f *fixture) say(t normalize.Thread, text string) normalize.Message {
 // expire ends the lease of the send that holds a thread.
 func (f *fixture) expire(t normalize.Thread) {
 	f.t.Helper()
-	f.must(f.writer.write(f.t.Context(), func(tx *session) error {
-		return tx.eachOf("UPDATE sends SET until = 1 WHERE thread_id = $1", []any{t.ID}, func(scanner) error { return nil })
+	f.change("UPDATE sends SET until = 1 WHERE thread_id = $1", t.ID)
+}
+
+// change goes to the database itself.
+func (f *fixture) change(text string, args ...any) {
+	f.t.Helper()
+	f.must(f.db.write(f.t.Context(), func(tx *session) error {
+		return tx.eachOf(text, args, func(scanner) error { return nil })
 	}))
 }
 
@@ -194,8 +203,53 @@ func fullThread(tenant string) normalize.Thread {
 // count asks the database itself.
 func (f *fixture) count(text string, args ...any) (n int) {
 	f.t.Helper()
-	f.must(f.Store.read(f.t.Context(), func(tx *session) error {
+	f.must(f.db.read(f.t.Context(), func(tx *session) error {
 		return tx.eachOf(text, args, func(row scanner) error { return row.Scan(&n) })
 	}))
 	return n
+}
+
+// writer is what writes to SQLite.
+func (f *fixture) writer() *writer { return f.db.(*sqlite).writer }
+
+// occupy keeps everybody from writing until release is called.
+func (f *fixture) occupy() (release func()) {
+	f.t.Helper()
+	if db, ok := f.db.(*postgres); ok {
+		return occupyPool(f.t, db)
+	}
+	entered, leave := make(chan struct{}), make(chan struct{})
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		_ = f.writer().write(context.Background(), func(*session) error { close(entered); <-leave; return nil })
+	})
+	<-entered
+	return sync.OnceFunc(func() { close(leave); wait.Wait() })
+}
+
+// occupyPool takes every connection that there can be.
+func occupyPool(t *testing.T, db *postgres) (release func()) {
+	t.Helper()
+	taken := make([]*pgxpool.Conn, db.pool.Config().MaxConns)
+	for i := range taken {
+		conn, err := db.pool.Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken[i] = conn
+	}
+	return sync.OnceFunc(func() {
+		for _, conn := range taken {
+			conn.Release()
+		}
+	})
+}
+
+// queued returns when n writes wait for the writer. On PostgreSQL there is none: they
+// wait for a connection, and none of them has begun.
+func (f *fixture) queued(n int) {
+	f.t.Helper()
+	if _, ok := f.db.(*sqlite); ok {
+		f.eventually(func() bool { return len(f.writer().ops) == n })
+	}
 }

@@ -16,7 +16,7 @@ type StoredMessage struct {
 
 // Message reads one message, with the vendor's own object if raw. ErrNotFound.
 func (s *Store) Message(ctx context.Context, tenant, threadID, id string, raw bool) (m normalize.Message, err error) {
-	err = s.read(ctx, func(tx *session) error {
+	err = s.db.read(ctx, func(tx *session) error {
 		m, err = tx.message(tenant, threadID, id, raw)
 		return err
 	})
@@ -59,7 +59,7 @@ func (s *Store) Messages(ctx context.Context, tenant, threadID string, r Range) 
 			after = math.MaxInt64
 		}
 	}
-	err = s.read(ctx, func(tx *session) error {
+	err = s.db.read(ctx, func(tx *session) error {
 		list, err = tx.messages(q, threadID, tenant, after, int64(r.Limit)+1, flag(r.Raw))
 		if err == nil && len(list) == 0 {
 			_, err = tx.thread(tenant, threadID, false)
@@ -83,7 +83,7 @@ func (s *Store) UpdateMessage(
 	ctx context.Context, tenant, threadID, id string, change func(*normalize.Message) error,
 ) (normalize.Message, error) {
 	var result normalize.Message
-	err := s.writer.write(ctx, func(tx *session) error {
+	err := s.db.write(ctx, func(tx *session) error {
 		m, err := tx.message(tenant, threadID, id, false)
 		if err != nil {
 			return err
@@ -119,8 +119,9 @@ func (s *Store) History(
 		maxBytes = math.MaxInt
 	}
 	var history []normalize.Message
-	err := s.read(ctx, func(tx *session) error {
-		before := int64(math.MaxInt64)
+	err := s.db.read(ctx, func(tx *session) error {
+		before, left := int64(math.MaxInt64), maxBytes
+		history = nil
 		if beforeMessageID == "" {
 			if _, err := tx.thread(tenant, threadID, false); err != nil {
 				return err
@@ -136,7 +137,7 @@ func (s *Store) History(
 		}
 		list, err := tx.messages(selectHistory, threadID, tenant, before, int64(maxMessages))
 		for _, m := range list {
-			if maxBytes -= len(m.Text); maxBytes < 0 {
+			if left -= len(m.Text); left < 0 {
 				break
 			}
 			history = append(history, m.Message)

@@ -16,12 +16,13 @@ var migrations embed.FS
 
 // migrate brings the schema up to date. Each step is one transaction with its
 // version, so a step that was interrupted is as one that never began.
-func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, dir string, log *zap.Logger) error {
+func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, dir string, log *zap.Logger, more ...goose.ProviderOption) error {
 	steps, err := fs.Sub(migrations, dir)
 	if err != nil {
 		return err
 	}
-	provider, err := goose.NewProvider(dialect, db, steps, goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
+	options := append(more, goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
+	provider, err := goose.NewProvider(dialect, db, steps, options...)
 	if err != nil {
 		return fmt.Errorf("migrations: %w", err)
 	}

@@ -76,7 +76,8 @@ const (
 )
 
 // queries are written for SQLite and PostgreSQL alike. What the two do not agree on
-// is named in braces: {now} is the database's clock, in milliseconds.
+// is named in braces: {now} is the database's clock, in milliseconds; {lock} keeps
+// other writers off the thread t, and {skip} leaves threads out that they work on.
 var queries = [queryCount]string{
 	// The vendor's own object is read only where it is asked for: it can be large.
 	selectThread: `SELECT ` + threadColumns + `, CASE WHEN $3 = 1 THEN t.raw ELSE '' END
@@ -121,8 +122,9 @@ var queries = [queryCount]string{
 	// What a writer has to know of a thread before it writes.
 	selectState: `SELECT t.version, t.touched, t.last_seq, t.tags, t.binding_count, ` + bindingColumns + `,
 		COALESCE(s.epoch, ''), COALESCE(s.until - {now}, 0), COALESCE(s.message_id, ''), COALESCE(s.attempt_id, '')
-		FROM ` + threadTables + ` WHERE t.id = $1 AND t.tenant = $2`,
-	selectDead: `SELECT thread_id, message_id, attempt_id FROM sends WHERE until - {now} <= $1 ORDER BY thread_id LIMIT $2`,
+		FROM ` + threadTables + ` WHERE t.id = $1 AND t.tenant = $2{lock}`,
+	selectDead: `SELECT s.thread_id, s.message_id, s.attempt_id FROM sends s JOIN threads t ON t.id = s.thread_id
+		WHERE s.until - {now} <= $1 ORDER BY s.thread_id LIMIT $2{skip}`,
 
 	insertThread: `INSERT INTO threads (id, tenant, backend, route, user_id, mode, status, title, tags, doc, raw, carry,
 		message_count, last_seq, binding_count, version, touched, created_at, updated_at)

@@ -28,8 +28,13 @@ const (
 // threads are free and their keys do not run any more. Nothing is sent.
 //
 // Call it before the first Accept. As a SQLite database is held by one process, all
-// sends that are found in flight then are of dead runs.
+// sends that are found in flight then are of dead runs. A PostgreSQL database may be
+// shared: there only those are settled whose lease has ended, by the database's
+// clock, and the others are left to SettleExpired.
 func (s *Store) Recover(ctx context.Context, now time.Time) (Recovered, error) {
+	if s.db.shared() {
+		return s.settleDead(ctx, now, 0, math.MaxInt)
+	}
 	return s.settleDead(ctx, now, math.MaxInt64/2, math.MaxInt)
 }
 
@@ -47,7 +52,7 @@ func (s *Store) settleDead(ctx context.Context, now time.Time, left int64, limit
 		want := min(recoverBatch, limit-done)
 		var batch Recovered
 		settled := 0
-		err := s.writer.write(ctx, func(tx *session) (err error) {
+		err := s.db.write(ctx, func(tx *session) (err error) {
 			batch, settled, err = tx.settleBatch(now, left, want)
 			return err
 		})
@@ -103,7 +108,7 @@ func (s *Store) Renew(ctx context.Context, epochs []string, lease time.Duration)
 			args = append(args, batch[min(i, len(batch)-1)])
 		}
 		held := make(map[string]bool, len(batch))
-		err := s.writer.write(ctx, func(tx *session) error {
+		err := s.db.write(ctx, func(tx *session) error {
 			clear(held)
 			return tx.each(renewSends, args, func(row scanner) error {
 				var epoch string
@@ -165,7 +170,7 @@ func (s *Store) Sweep(ctx context.Context, keysBefore time.Time, limit int) (int
 	for total < limit {
 		want := min(sweepBatch, limit-total)
 		var n int64
-		err := s.writer.write(ctx, func(tx *session) (err error) {
+		err := s.db.write(ctx, func(tx *session) (err error) {
 			n, err = tx.exec(deleteKeys, millis(keysBefore), int64(want))
 			return err
 		})

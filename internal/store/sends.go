@@ -49,7 +49,7 @@ func (s *Store) Accept(ctx context.Context, a Acceptance) (AcceptResult, error) 
 		thread = encodeThread(&a.Thread)
 	}
 	var result AcceptResult
-	err := s.writer.write(ctx, func(tx *session) (err error) {
+	err := s.db.write(ctx, func(tx *session) (err error) {
 		result, err = tx.accept(&a, thread, message)
 		return err
 	})
@@ -171,7 +171,7 @@ func (s *session) holdKey(a *Acceptance, found bool) error {
 // whose message is pending while nothing runs belongs to a run that ended without a
 // word: Accept settles it.
 func (s *Store) LookupKey(ctx context.Context, k Key, now time.Time) (state KeyState, err error) {
-	err = s.read(ctx, func(tx *session) error {
+	err = s.db.read(ctx, func(tx *session) error {
 		state, err = tx.key(k, now)
 		return err
 	})
@@ -205,7 +205,7 @@ func (s *Store) BeginAttempt(ctx context.Context, a Attempt, ended *AttemptEnd) 
 	if ended != nil {
 		end = *ended
 	}
-	return s.writer.write(ctx, func(tx *session) error {
+	return s.db.write(ctx, func(tx *session) error {
 		n, err := tx.exec(updateSend, a.ThreadID, a.Epoch, a.ID)
 		if err == nil && n == 0 {
 			err = ErrLost
@@ -234,7 +234,7 @@ func (s *Store) SaveBinding(ctx context.Context, tenant, threadID, epoch string,
 	if b.Since.IsZero() {
 		b.Since = now
 	}
-	return s.writer.write(ctx, func(tx *session) error {
+	return s.db.write(ctx, func(tx *session) error {
 		state, err := tx.state(tenant, threadID)
 		if errors.Is(err, ErrNotFound) || err == nil && state.epoch != epoch {
 			return ErrLost
@@ -292,7 +292,7 @@ func (s *Store) Finish(ctx context.Context, f Finish) error {
 	if f.Body == nil {
 		f.Body = []byte{}
 	}
-	return s.writer.write(ctx, func(tx *session) error { return tx.finish(&f, thread, message, replies) })
+	return s.db.write(ctx, func(tx *session) error { return tx.finish(&f, thread, message, replies) })
 }
 
 func (s *session) finish(f *Finish, thread threadRow, message messageRow, replies []messageRow) error {

@@ -2,52 +2,39 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
-// session runs the prepared statements on one connection, or on any connection of
-// a pool. Every error that comes out of it is ErrUnavailable with its cause.
+// session runs statements on one connection, or on any connection of a pool. Every
+// error that comes out of it is ErrUnavailable with its cause.
+//
+// A text that no database could hold as text is made one on the way in: NUL and
+// invalid UTF-8 become U+FFFD, on every store alike.
 type session struct {
-	ctx     context.Context
-	db      querier
-	stmts   *statements
-	dialect *strings.Replacer
-	wrote   bool // a row was changed since the operation began
+	ctx   context.Context
+	db    statements
+	wrote bool // a row was changed since the operation began
 }
 
-type statements [queryCount]*sql.Stmt
-
-// querier is what *sql.DB and *sql.Conn have in common.
-type querier interface {
-	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+// statements is what a dialect does for a session.
+type statements interface {
+	exec(ctx context.Context, q query, args []any) (int64, error)
+	query(ctx context.Context, q query, args []any) (rows, error)
+	queryText(ctx context.Context, text string, args []any) (rows, error)
 }
 
-// prepare prepares the first n statements.
-func prepare(ctx context.Context, db querier, dialect *strings.Replacer, n query) (*statements, error) {
-	var all statements
-	for q := range n {
-		text := dialect.Replace(queries[q])
-		stmt, err := db.PrepareContext(ctx, text)
-		if err != nil {
-			all.close()
-			return nil, fmt.Errorf("preparing %q: %w", text, err)
-		}
-		all[q] = stmt
-	}
-	return &all, nil
-}
+// scanner is what a row can be read by.
+type scanner interface{ Scan(dest ...any) error }
 
-func (all *statements) close() {
-	for _, stmt := range all {
-		if stmt != nil {
-			_ = stmt.Close() // the connection goes anyway
-		}
-	}
+type rows interface {
+	scanner
+	Next() bool
+	Err() error
+	Close() error
 }
 
 // unavailable wraps a cause of the database.
@@ -60,50 +47,54 @@ func unavailable(err error) error {
 
 // exec returns how many rows it changed.
 func (s *session) exec(q query, args ...any) (int64, error) {
-	res, err := s.stmts[q].ExecContext(s.ctx, args...)
-	if err != nil {
-		return 0, unavailable(err)
-	}
-	n, err := res.RowsAffected()
+	n, err := s.db.exec(s.ctx, q, storable(args))
 	s.wrote = s.wrote || n > 0 || err != nil
 	return n, unavailable(err)
 }
 
 // one reads at most one row and reports whether there was one.
 func (s *session) one(q query, args []any, dest ...any) (bool, error) {
-	err := s.stmts[q].QueryRowContext(s.ctx, args...).Scan(dest...)
-	if errors.Is(err, sql.ErrNoRows) {
-		return false, nil
-	}
-	return err == nil, unavailable(err)
+	found := false
+	err := s.each(q, args, func(row scanner) error {
+		found = true
+		return row.Scan(dest...)
+	})
+	return found, err
 }
 
-// scanner is what a row can be read by.
-type scanner interface{ Scan(dest ...any) error }
-
-// each calls row for every row of a prepared statement.
+// each calls row for every row of a statement.
 func (s *session) each(q query, args []any, row func(scanner) error) error {
-	rows, err := s.stmts[q].QueryContext(s.ctx, args...)
-	return eachRow(rows, err, row)
+	found, err := s.db.query(s.ctx, q, storable(args))
+	return eachRow(found, err, row)
 }
 
 // eachOf is each for a text that is put together.
 func (s *session) eachOf(text string, args []any, row func(scanner) error) error {
-	rows, err := s.db.QueryContext(s.ctx, s.dialect.Replace(text), args...)
-	return eachRow(rows, err, row)
+	found, err := s.db.queryText(s.ctx, text, storable(args))
+	return eachRow(found, err, row)
 }
 
-func eachRow(rows *sql.Rows, err error, row func(scanner) error) error {
+func eachRow(found rows, err error, row func(scanner) error) error {
 	if err != nil {
 		return unavailable(err)
 	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := row(rows); err != nil {
+	defer found.Close()
+	for found.Next() {
+		if err := row(found); err != nil {
 			return unavailable(err)
 		}
 	}
-	return unavailable(rows.Err())
+	return unavailable(found.Err())
+}
+
+// storable is args with texts that can be stored.
+func storable(args []any) []any {
+	for i, arg := range args {
+		if text, ok := arg.(string); ok && (!utf8.ValidString(text) || strings.IndexByte(text, 0) >= 0) {
+			args[i] = strings.ReplaceAll(strings.ToValidUTF8(text, "\ufffd"), "\x00", "\ufffd")
+		}
+	}
+	return args
 }
 
 // millis and timeOf are how times are stored: milliseconds, 0 for no time.

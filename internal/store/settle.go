@@ -24,7 +24,7 @@ type Unsettled struct {
 // that a send holds.
 func (s *Store) Unsettled(ctx context.Context, startedBefore time.Time, limit int) (list []Unsettled, err error) {
 	now := millis(s.now())
-	err = s.read(ctx, func(tx *session) error {
+	err = s.db.read(ctx, func(tx *session) error {
 		list = nil
 		return tx.each(selectUnsettled, []any{now, millis(startedBefore), int64(limit)}, func(row scanner) error {
 			var u Unsettled
@@ -74,7 +74,7 @@ type Settlement struct {
 // ErrNotFound: no such message. Nothing was written in any of these cases.
 func (s *Store) Settle(ctx context.Context, v Settlement) error {
 	replies := convert(v.Replies, encodeMessage)
-	return s.writer.write(ctx, func(tx *session) error { return tx.settleUnknown(&v, replies) })
+	return s.db.write(ctx, func(tx *session) error { return tx.settleUnknown(&v, replies) })
 }
 
 func (s *session) settleUnknown(v *Settlement, replies []messageRow) error {
@@ -123,7 +123,7 @@ func (s *Store) PostponeSettling(ctx context.Context, tenant, threadID, messageI
 	if until.IsZero() {
 		after = math.MaxInt64
 	}
-	return s.writer.write(ctx, func(tx *session) error {
+	return s.db.write(ctx, func(tx *session) error {
 		n, err := tx.exec(postponeMessage, messageID, threadID, tenant, after)
 		if err == nil && n == 0 {
 			err = ErrChanged

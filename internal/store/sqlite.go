@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/pressly/goose/v3"
 	"go.uber.org/zap"
@@ -27,11 +28,87 @@ const sqlitePragmas = "_pragma=busy_timeout(4000)&_pragma=foreign_keys(1)&_pragm
 // sqliteDialect is what the statements leave open. Its clock is the machine's.
 var sqliteDialect = strings.NewReplacer(
 	"{begin}", "BEGIN IMMEDIATE",
+	"{lock}", "", "{skip}", "", // one writer needs no locks
 	"{now}", "CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER)",
 )
 
+// Deadlines of a call, where the caller's context has no shorter one.
+const (
+	writeTimeout = 5 * time.Second
+	readTimeout  = 5 * time.Second
+)
+
+// sqlite is a database with one connection that writes, and several that read.
+type sqlite struct {
+	file   *sqliteFile
+	writer *writer
+	reader *prepared // nil where reads go over the writer's connection
+}
+
+// sqliteFile is an open file, or a database in memory.
+type sqliteFile struct {
+	write  *sql.DB
+	read   *sql.DB      // nil: the connection that writes is the only one
+	reopen bool         // a connection in doubt may be closed and another one opened
+	check  func() error // before each commit: is it still the file that was opened?
+	unlock func() error // last of all
+}
+
 // openSQLite opens a file, or a database of its own in memory.
-func openSQLite(ctx context.Context, path string, log *zap.Logger) (*database, error) {
+func openSQLite(ctx context.Context, path string, log *zap.Logger) (database, error) {
+	file, err := openSQLiteAt(ctx, path, log)
+	if err != nil {
+		return nil, err
+	}
+	db := &sqlite{file: file}
+	if file.read != nil {
+		if db.reader, err = prepare(ctx, file.read, sqliteDialect, begin); err != nil {
+			return nil, errors.Join(err, file.close())
+		}
+	}
+	if db.writer, err = newWriter(ctx, file, log); err != nil {
+		return nil, errors.Join(err, file.close())
+	}
+	return db, nil
+}
+
+func (f *sqliteFile) close() error {
+	var err error
+	if f.read != nil {
+		err = f.read.Close()
+	}
+	return errors.Join(err, f.write.Close(), f.unlock())
+}
+
+func (db *sqlite) close() error {
+	db.writer.close()
+	if db.reader != nil {
+		db.reader.close()
+	}
+	return db.file.close()
+}
+
+func (db *sqlite) shared() bool { return false }
+
+func (db *sqlite) write(ctx context.Context, run func(*session) error) error {
+	return db.writer.write(ctx, run)
+}
+
+func (db *sqlite) read(ctx context.Context, run func(*session) error) error {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	if db.reader != nil {
+		return run(&session{ctx: ctx, db: db.reader})
+	}
+	db.writer.gate.Lock()
+	defer db.writer.gate.Unlock()
+	if db.writer.session == nil {
+		return errClosed
+	}
+	return run(&session{ctx: ctx, db: db.writer.stmts})
+}
+
+func openSQLiteAt(ctx context.Context, path string, log *zap.Logger) (*sqliteFile, error) {
 	if path == memoryPath {
 		return openSQLiteMemory(ctx, log)
 	}
@@ -53,7 +130,7 @@ func openSQLite(ctx context.Context, path string, log *zap.Logger) (*database, e
 
 // openSQLiteMemory uses one connection for everything: the connection is the
 // database.
-func openSQLiteMemory(ctx context.Context, log *zap.Logger) (*database, error) {
+func openSQLiteMemory(ctx context.Context, log *zap.Logger) (*sqliteFile, error) {
 	write, err := sql.Open("sqlite", "file::memory:?"+sqlitePragmas)
 	if err != nil {
 		return nil, err
@@ -62,13 +139,13 @@ func openSQLiteMemory(ctx context.Context, log *zap.Logger) (*database, error) {
 	if err := migrate(ctx, write, goose.DialectSQLite3, "migrations/sqlite", log); err != nil {
 		return nil, errors.Join(err, write.Close())
 	}
-	return &database{
-		write: write, dialect: sqliteDialect,
+	return &sqliteFile{
+		write: write,
 		check: func() error { return nil }, unlock: func() error { return nil },
 	}, nil
 }
 
-func openSQLiteFile(ctx context.Context, path string, log *zap.Logger) (db *database, err error) {
+func openSQLiteFile(ctx context.Context, path string, log *zap.Logger) (db *sqliteFile, err error) {
 	// The file holds conversations: it is made for its owner alone, and SQLite
 	// gives its companions the same mode.
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
@@ -106,8 +183,8 @@ func openSQLiteFile(ctx context.Context, path string, log *zap.Logger) (db *data
 	readers := max(4, runtime.GOMAXPROCS(0))
 	read.SetMaxOpenConns(readers)
 	read.SetMaxIdleConns(readers)
-	return &database{
-		write: write, read: read, dialect: sqliteDialect, reopen: true,
+	return &sqliteFile{
+		write: write, read: read, reopen: true,
 		check: func() error {
 			now, err := os.Stat(path)
 			if err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/pressly/goose/v3"
 	"go.uber.org/goleak"
 
+	"chatmux/internal/pgtest"
 	"chatmux/normalize"
 )
 
@@ -29,7 +30,7 @@ func TestMain(m *testing.M) {
 		hold(path)
 		return
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(pgtest.Main{M: m}) // the server has ended when goroutines are counted
 }
 
 func hold(path string) {
@@ -123,7 +124,7 @@ func TestCrashLosesNothingThatWasAnswered(t *testing.T) {
 		t.Errorf("a repeat of the failed one: %+v", r)
 	}
 	var integrity string
-	f.must(after.Store.read(t.Context(), func(tx *session) error {
+	f.must(after.db.read(t.Context(), func(tx *session) error {
 		return tx.eachOf("PRAGMA integrity_check", nil, func(row scanner) error { return row.Scan(&integrity) })
 	}))
 	if broken := after.count("SELECT COUNT(*) FROM pragma_foreign_key_check"); integrity != "ok" || broken != 0 {
@@ -141,7 +142,7 @@ func TestWritesThatWaitShareACommit(t *testing.T) {
 	}
 	inside, outside := -1, -1
 	calls = append(calls, func() error {
-		return f.writer.write(t.Context(), func(tx *session) error {
+		return f.writer().write(t.Context(), func(tx *session) error {
 			outside = f.count("SELECT COUNT(*) FROM threads") // on another connection
 			return tx.eachOf("SELECT COUNT(*) FROM threads", nil, func(row scanner) error { return row.Scan(&inside) })
 		})
@@ -282,13 +283,13 @@ func TestInterruptedFirstMigrationIsCompleted(t *testing.T) {
 
 func TestAddressIsReadStrictly(t *testing.T) {
 	for dsn, want := range map[string]string{
-		"":                                  "of no kind that is known",
-		"chatmux.db":                        "of no kind that is known",
-		"mysql://root:hunter2@db":           "of no kind that is known",
-		"sqlite:":                           "names no file",
-		"postgres://me:hunter2@db/chatmux":  "later release",
-		"postgresql://me:hunter2@db":        "later release",
-		"sqlite:/no/such/folder/chatmux.db": "make the folder first",
+		"":                                   "of no kind that is known",
+		"chatmux.db":                         "of no kind that is known",
+		"mysql://root:hunter2@db":            "of no kind that is known",
+		"sqlite:":                            "names no file",
+		"postgres://me:hunter2@db:x/chatmux": "cannot be read",
+		"postgresql://me:hun%ter2@db":        "cannot be read",
+		"sqlite:/no/such/folder/chatmux.db":  "make the folder first",
 	} {
 		_, err := Open(t.Context(), dsn, testOptions())
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -351,7 +352,7 @@ func TestLockHeldElsewhereIsWaitedFor(t *testing.T) {
 		_, err := f.UpdateThread(t.Context(), "acme", thread.ID, at(1), func(st *StoredThread) error { st.Route = "waited"; return nil })
 		done <- err
 	}()
-	f.eventually(func() bool { return len(f.writer.ops) == 1 })
+	f.eventually(func() bool { return len(f.writer().ops) == 1 })
 	f.must(tx.Rollback())
 	f.must(<-done)
 	st := f.read(thread)
@@ -363,7 +364,7 @@ func TestFullDiskRefusesAndHeals(t *testing.T) {
 	thread := f.thread("acme")
 	f.say(thread, "hello")
 	before, text := f.read(thread), f.transcript(thread)
-	f.must(f.writer.write(t.Context(), func(tx *session) error { // SQLite's own way to be full
+	f.must(f.writer().write(t.Context(), func(tx *session) error { // SQLite's own way to be full
 		return tx.eachOf("PRAGMA max_page_count = 1", nil, func(row scanner) error { var n int; return row.Scan(&n) })
 	}))
 	big := userMessage(thread.ID, strings.Repeat("x", 1<<20))
@@ -376,7 +377,7 @@ func TestFullDiskRefusesAndHeals(t *testing.T) {
 	if n := f.count("SELECT COUNT(*) FROM idempotency_keys"); n != 0 {
 		t.Errorf("%d keys were stored", n)
 	}
-	f.must(f.writer.write(t.Context(), func(tx *session) error {
+	f.must(f.writer().write(t.Context(), func(tx *session) error {
 		return tx.eachOf("PRAGMA max_page_count = 1000000", nil, func(row scanner) error { var n int; return row.Scan(&n) })
 	}))
 	f.begin(thread, big, "e")
@@ -387,8 +388,8 @@ func TestFullDiskRefusesAndHeals(t *testing.T) {
 func TestConnectionInDoubtIsReplaced(t *testing.T) {
 	f, _ := onDisk(t)
 	thread := f.thread("acme")
-	doubtful := f.writer.conn
-	err := f.writer.write(t.Context(), func(tx *session) error {
+	doubtful := f.writer().conn
+	err := f.writer().write(t.Context(), func(tx *session) error {
 		if _, err := tx.exec(rollback); err != nil { // as SQLite does it by itself now and then
 			return err
 		}
@@ -396,7 +397,7 @@ func TestConnectionInDoubtIsReplaced(t *testing.T) {
 	})
 	f.wantErr("the write", err, ErrUnavailable)
 	f.say(thread, "goes on")
-	if f.writer.conn == doubtful {
+	if f.writer().conn == doubtful {
 		t.Error("the connection is still in use")
 	}
 }
@@ -415,7 +416,7 @@ func TestListsReadTheirIndex(t *testing.T) {
 			filter.Tenant = "acme"
 			text, args := threadsQuery(filter, Range{Limit: 50, Ascending: ascending, After: Position{Time: t0, ID: "thr"}})
 			var plan []string
-			f.must(f.Store.read(t.Context(), func(tx *session) error {
+			f.must(f.db.read(t.Context(), func(tx *session) error {
 				return tx.eachOf("EXPLAIN QUERY PLAN "+text, args, func(row scanner) error {
 					var id, parent, unused int
 					var detail string

@@ -446,6 +446,8 @@ func recoverSettlesWhatACrashLeft(t *testing.T, f *fixture) {
 	f.must(f.BeginAttempt(t.Context(), *newAttempt(mSome, "e2"), nil))
 	f.say(done, "all said")
 	before := f.transcript(done)
+	f.expire(none)
+	f.expire(some)
 
 	r, err := f.Recover(t.Context(), at(1))
 	f.must(err)
@@ -495,6 +497,7 @@ func recoverWorksInBatches(t *testing.T, f *fixture) {
 		})
 	}
 	wait.Wait()
+	f.change("UPDATE sends SET until = 1")
 	r, err := f.Recover(t.Context(), at(1))
 	f.must(err)
 	f.same("recovered", r, Recovered{Failed: n / 2, Unknown: n / 2})

@@ -12,18 +12,8 @@ import (
 	"chatmux/normalize"
 )
 
-// occupy keeps the writer busy until release is called.
-func (f *fixture) occupy() (release func()) {
-	entered, leave := make(chan struct{}), make(chan struct{})
-	var wait sync.WaitGroup
-	wait.Go(func() {
-		_ = f.writer.write(context.Background(), func(*session) error { close(entered); <-leave; return nil })
-	})
-	<-entered
-	return sync.OnceFunc(func() { close(leave); wait.Wait() })
-}
-
-// together makes writes share one batch, in this order.
+// together makes writes begin at one moment; on SQLite they share one batch, in this
+// order.
 func (f *fixture) together(calls ...func() error) []error {
 	f.t.Helper()
 	errs := make([]error, len(calls))
@@ -32,7 +22,7 @@ func (f *fixture) together(calls ...func() error) []error {
 	var wait sync.WaitGroup
 	for i, call := range calls {
 		wait.Go(func() { errs[i] = call() })
-		f.eventually(func() bool { return len(f.writer.ops) == i+1 })
+		f.queued(i + 1)
 	}
 	release()
 	wait.Wait()
@@ -113,7 +103,7 @@ func givenUpWriteNeverBegins(t *testing.T, f *fixture) {
 		_, err := f.UpdateThread(ctx, "acme", thread.ID, at(1), func(st *StoredThread) error { st.Title = "too late"; return nil })
 		result <- err
 	}()
-	f.eventually(func() bool { return len(f.writer.ops) == 1 })
+	f.queued(1)
 	cancel()
 	err := <-result
 	f.wantErr("the caller", err, ErrUnavailable)

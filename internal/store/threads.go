@@ -17,7 +17,7 @@ const defaultLimit = 50
 // from it: the store counts. ErrChanged: there is a thread with this id already.
 func (s *Store) CreateThread(ctx context.Context, t normalize.Thread) error {
 	row := encodeThread(&t)
-	return s.writer.write(ctx, func(tx *session) error { return tx.createThread(&t, row) })
+	return s.db.write(ctx, func(tx *session) error { return tx.createThread(&t, row) })
 }
 
 func (s *session) createThread(t *normalize.Thread, row threadRow) error {
@@ -44,7 +44,7 @@ func (s *session) createThread(t *normalize.Thread, row threadRow) error {
 
 // Thread reads one thread, with the vendor's own object if raw. ErrNotFound.
 func (s *Store) Thread(ctx context.Context, tenant, id string, raw bool) (t StoredThread, err error) {
-	err = s.read(ctx, func(tx *session) error {
+	err = s.db.read(ctx, func(tx *session) error {
 		t, err = tx.thread(tenant, id, raw)
 		return err
 	})
@@ -98,15 +98,16 @@ func flag(b bool) int64 {
 // first unless the range says ascending, and whether there are more. A page begins
 // after the row that has Range.After's time and id.
 //
-// Filter.Query ignores case; of letters beyond ASCII only as far as the database
-// knows them, which SQLite does not.
+// Filter.Query ignores case, but of the letters of ASCII only: SQLite knows no others,
+// and PostgreSQL compares as SQLite does.
 func (s *Store) Threads(ctx context.Context, f ThreadFilter, r Range) (threads []StoredThread, more bool, err error) {
 	if r.Limit <= 0 {
 		r.Limit = defaultLimit
 	}
 	text, args := threadsQuery(f, r)
-	err = s.read(ctx, func(tx *session) error {
+	err = s.db.read(ctx, func(tx *session) error {
 		var counts []int
+		threads = nil
 		err := tx.eachOf(text, args, func(row scanner) error {
 			t, bindings, err := scanThread(row)
 			threads, counts = append(threads, t), append(counts, bindings)
@@ -171,8 +172,8 @@ func threadsQuery(f ThreadFilter, r Range) (text string, args []any) {
 		add("t.updated_at > ?", millis(f.UpdatedAfter))
 	}
 	if f.Query != "" {
-		add(`EXISTS (SELECT 1 FROM messages m WHERE m.thread_id = t.id AND lower(m.text) LIKE lower(?) ESCAPE '\')`,
-			"%"+escapeLike.Replace(f.Query)+"%")
+		add(`EXISTS (SELECT 1 FROM messages m WHERE m.thread_id = t.id AND lower(m.text) LIKE ? ESCAPE '\')`,
+			"%"+escapeLike.Replace(lowerASCII(f.Query))+"%")
 	}
 	compare, order := "<", "DESC"
 	if r.Ascending {
@@ -190,6 +191,15 @@ func threadsQuery(f ThreadFilter, r Range) (text string, args []any) {
 		threadColumns, raw, threadTables, strings.Join(where, " AND "), order, order, len(args)), args
 }
 
+func lowerASCII(text string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			r += 'a' - 'A'
+		}
+		return r
+	}, text)
+}
+
 var escapeLike = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 
 // UpdateThread reads a thread, lets change work on it, and writes the result, all
@@ -201,13 +211,13 @@ var escapeLike = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 // end of the thread. Bindings are append-only, as in Finish. A nil Raw leaves the
 // stored one. An error of change comes back as it is, and nothing is written.
 //
-// Change runs while all other writes wait: it must be quick, must not call the
+// Change runs while other writes wait: it must be quick, must not call the
 // store, may run more than once, and may run after the caller's context has ended.
 func (s *Store) UpdateThread(
 	ctx context.Context, tenant, id string, now time.Time, change func(*StoredThread) error,
 ) (StoredThread, error) {
 	var result StoredThread
-	err := s.writer.write(ctx, func(tx *session) error {
+	err := s.db.write(ctx, func(tx *session) error {
 		state, err := tx.state(tenant, id)
 		if err != nil {
 			return err
@@ -244,7 +254,7 @@ func (s *Store) UpdateThread(
 // DeleteThread erases a thread with its messages, bindings, attempts and keys.
 // ErrNotFound; ErrBusy while a send holds it.
 func (s *Store) DeleteThread(ctx context.Context, tenant, id string, _ time.Time) error {
-	return s.writer.write(ctx, func(tx *session) error {
+	return s.db.write(ctx, func(tx *session) error {
 		state, err := tx.state(tenant, id)
 		if err != nil {
 			return err
@@ -302,6 +312,10 @@ func (s *session) saveThread(t *normalize.Thread, carry string, row threadRow, s
 	return s.saveTags(t, state.tags)
 }
 
+// maxTag is how many bytes a tag may have to be found by: more than a filter can ask
+// for, and less than an index of PostgreSQL refuses.
+const maxTag = 2048
+
 // saveTags makes a thread findable by the ids and names of its tags.
 func (s *session) saveTags(t *normalize.Thread, stored string) error {
 	if stored != "" {
@@ -311,7 +325,7 @@ func (s *session) saveTags(t *normalize.Thread, stored string) error {
 	}
 	for _, tag := range t.Tags {
 		for _, value := range []string{tag.ID, tag.Name} {
-			if value == "" {
+			if value == "" || len(value) > maxTag {
 				continue
 			}
 			if _, err := s.exec(insertTag, t.Tenant, value, t.ID); err != nil {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"go.uber.org/zap"
 )
@@ -37,7 +36,7 @@ const (
 // to maxBatch) into one transaction, so that they share one sync of the disk, and
 // answers them after its commit.
 type writer struct {
-	db      *database
+	db      *sqliteFile
 	log     *zap.Logger
 	ops     chan *operation
 	quit    chan struct{} // closed to stop
@@ -45,10 +44,11 @@ type writer struct {
 
 	gate    sync.Mutex // held during a batch, and by readers where there is one connection for all
 	conn    *sql.Conn
+	stmts   *prepared
 	session *session // nil while there is no connection
 }
 
-func newWriter(ctx context.Context, db *database, log *zap.Logger) (*writer, error) {
+func newWriter(ctx context.Context, db *sqliteFile, log *zap.Logger) (*writer, error) {
 	w := &writer{
 		db: db, log: log,
 		ops: make(chan *operation, maxBatch), quit: make(chan struct{}), stopped: make(chan struct{}),
@@ -219,12 +219,12 @@ func (w *writer) connect(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("opening the connection for writing: %w", err)
 	}
-	stmts, err := prepare(ctx, conn, w.db.dialect, queryCount)
+	stmts, err := prepare(ctx, conn, sqliteDialect, queryCount)
 	if err != nil {
 		_ = conn.Close()
 		return err
 	}
-	w.conn, w.session = conn, &session{ctx: context.Background(), db: conn, stmts: stmts, dialect: w.db.dialect}
+	w.conn, w.stmts, w.session = conn, stmts, &session{ctx: context.Background(), db: stmts}
 	return nil
 }
 
@@ -233,10 +233,10 @@ func (w *writer) disconnect() {
 	if w.session == nil {
 		return
 	}
-	w.session.stmts.close()
+	w.stmts.close()
 	_ = w.conn.Raw(func(any) error { return driver.ErrBadConn })
 	_ = w.conn.Close()
-	w.conn, w.session = nil, nil
+	w.conn, w.stmts, w.session = nil, nil, nil
 }
 
 // close ends the writer after the operations that it has taken.
@@ -247,9 +247,3 @@ func (w *writer) close() {
 	defer w.gate.Unlock()
 	w.disconnect()
 }
-
-// Deadlines of a call, where the caller's context has no shorter one.
-const (
-	writeTimeout = 5 * time.Second
-	readTimeout  = 5 * time.Second
-)
