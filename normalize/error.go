@@ -179,7 +179,7 @@ var policies = [kindCount]Policy{
 	KindIdempotencyInProgress: {Name: "idempotency_in_progress", Status: 409, Code: "idempotency_in_progress", Detail: "a request with this Idempotency-Key is still running"},
 	KindThreadBusy:            {Name: "thread_busy", Status: 409, Code: "thread_busy", Detail: "another message of this thread is being sent"},
 	KindBodyTooLarge:          {Name: "body_too_large", Status: 413, Code: "body_too_large", Detail: "the request body is larger than we take"},
-	KindUnsupportedMediaType:  {Name: "unsupported_media_type", Status: 415, Code: "unsupported_media_type", Detail: "the request body must be application/json in UTF-8, not compressed"},
+	KindUnsupportedMediaType:  {Name: "unsupported_media_type", Status: 415, Code: "unsupported_media_type", Detail: "the request body must be JSON in UTF-8, not compressed: send Content-Type: application/json"},
 	KindInvalidRequest:        {Name: "invalid_request", Status: 422, Code: "invalid_request", Detail: "the request asks for something that cannot be"},
 	KindIdempotencyKeyReused:  {Name: "idempotency_key_reused", Status: 422, Code: "idempotency_key_reused", Detail: "this Idempotency-Key was used for another request"},
 	KindUnsupported:           {Name: "unsupported", Status: 422, Code: "unsupported", Detail: "the backend cannot do that"},
@@ -215,6 +215,7 @@ type Error struct {
 	Phase        Phase
 	Detail       string
 	Backend      string
+	ThreadID     string // of the message, where it is stored
 	MessageID    string
 	Outcome      Outcome // set by the engine once the message's status is settled; empty counts as none
 	Fields       []FieldError

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -197,12 +198,13 @@ func serve(cmd *cobra.Command, file string) error {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
-	watched := make(chan error, 1)
 	watching, stopWatching := context.WithCancel(ctx)
-	go func() {
-		watched <- house.Watch(watching, file, func() (*config.Config, error) { return loadConfig(file) }, hangup)
-	}()
+	var watcher sync.WaitGroup
+	watcher.Go(func() {
+		house.Watch(watching, file, func() (*config.Config, error) { return loadConfig(file) }, hangup)
+	})
 	err = house.Run(ctx)
 	stopWatching()
-	return errors.Join(err, <-watched)
+	watcher.Wait()
+	return err
 }

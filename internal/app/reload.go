@@ -162,28 +162,31 @@ func (a *App) retire(u *unit) {
 // Watch reloads the config when its file changes, and whenever again tells it to,
 // until ctx ends. A file that is refused leaves the config in force that was; the
 // log says what is wrong with it.
-func (a *App) Watch(ctx context.Context, file string, load func() (*config.Config, error), again <-chan os.Signal) error {
-	watcher, err := fsnotify.NewWatcher()
-	if err != nil {
-		return fmt.Errorf("watching %s: %w", file, err)
-	}
-	defer watcher.Close()
-	// The folder, not the file: editors and mounted ConfigMaps replace the file.
-	if err := watcher.Add(filepath.Dir(file)); err != nil {
-		return fmt.Errorf("watching %s: %w", file, err)
+func (a *App) Watch(ctx context.Context, file string, load func() (*config.Config, error), again <-chan os.Signal) {
+	var changed <-chan fsnotify.Event
+	var failed <-chan error
+	if watcher, err := fsnotify.NewWatcher(); err == nil {
+		defer watcher.Close()
+		changed, failed = watcher.Events, watcher.Errors
+		// The folder, not the file: editors and mounted ConfigMaps replace the file.
+		if err := watcher.Add(filepath.Dir(file)); err != nil {
+			a.log.Warn("the config cannot be watched; SIGHUP still reloads it", zap.Error(err))
+		}
+	} else {
+		a.log.Warn("the config cannot be watched; SIGHUP still reloads it", zap.Error(err))
 	}
 	seen := contentOf(file)
 	var due <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-again:
 			seen = contentOf(file)
 			a.reload(load)
-		case <-watcher.Events:
+		case <-changed:
 			due = time.After(settle)
-		case err := <-watcher.Errors:
+		case err := <-failed:
 			a.log.Warn("watching the config failed; SIGHUP still reloads it", zap.Error(err))
 		case <-due:
 			due = nil

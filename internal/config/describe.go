@@ -141,7 +141,7 @@ func scalarText(v reflect.Value) string {
 			return strconv.Quote(err.Error())
 		}
 		if text = string(marshaled); text == "[secret]" {
-			return text
+			return strconv.Quote(text) // unquoted it would be a list
 		}
 	}
 	if v.Kind() == reflect.String && (!plainText.MatchString(text) || strings.Contains(text, ": ") || looksLikeNumber(text)) {

@@ -149,6 +149,11 @@ func reached(failure *normalize.Error) bool {
 	return failure.Phase != normalize.PhaseNone || failure.VendorStatus != 0
 }
 
+// turnedAway reports whether a backend was not available, be it by the vendor's word.
+func turnedAway(failure *normalize.Error) bool {
+	return failure.Kind.Policy().Status == http.StatusServiceUnavailable
+}
+
 // graver orders what attempts leave behind: failed, unknown, sent.
 func graver(a, b normalize.MessageStatus) bool {
 	rank := map[normalize.MessageStatus]int{normalize.StatusFailed: 0, normalize.StatusUnknown: 1, normalize.StatusSent: 2}
@@ -213,14 +218,15 @@ func (s *sending) plain() bool {
 }
 
 // verdict is the failure that the caller sees. If only one backend came into
-// question it is its own; else that of the last one that was reached; if none was,
-// that no backend is available, with the shortest wait of all.
+// question it is its own; else that of the last one that was reached and took the
+// message or refused it; if none did, that no backend is available, with the shortest
+// wait of all.
 func (s *sending) verdict() *normalize.Error {
 	last := s.failures[len(s.failures)-1]
 	if len(s.chain) > 1 {
 		none := &normalize.Error{Kind: normalize.KindNoBackend}
 		for _, f := range s.failures {
-			if reached(f) {
+			if reached(f) && !turnedAway(f) {
 				none = nil
 				last = f
 			} else if none != nil && f.RetryAfter > 0 && (none.RetryAfter == 0 || f.RetryAfter < none.RetryAfter) {

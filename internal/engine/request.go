@@ -71,6 +71,7 @@ type Turn struct {
 	Message  normalize.Message
 	Replies  []normalize.Message
 	Backend  string        // who answered; empty where nobody did
+	Route    string        // the route that the send took; empty where none leads to the backend asked for
 	Upstream time.Duration // how long the backends took
 	Replay   *Replay       // the stored answer of an earlier request with the same key; all else is zero then
 }

@@ -431,7 +431,7 @@ func (s *sending) finish(b *backend.Backend, reply adapters.Reply, failure *norm
 			f.Carry = "" // it went along
 		}
 		if failure != nil {
-			failure.Outcome, failure.MessageID = normalize.OutcomeOf(turn.Message.Status), s.message.ID
+			failure.Outcome, failure.ThreadID, failure.MessageID = normalize.OutcomeOf(turn.Message.Status), s.thread.ID, s.message.ID
 		}
 		if s.key != nil && turn.Message.Status != normalize.StatusFailed {
 			f.Status, f.Body = s.key.Render(turn, failure)
@@ -465,7 +465,7 @@ func (s *sending) notStored(err error) *normalize.Error {
 	if failure.Kind != normalize.KindStorageUnavailable {
 		failure = &normalize.Error{Kind: normalize.KindStorageUnavailable, Cause: err}
 	}
-	failure.MessageID = s.message.ID
+	failure.ThreadID, failure.MessageID = s.thread.ID, s.message.ID
 	if s.attempts > 0 {
 		failure.Outcome = normalize.OutcomeUnknown
 	}
@@ -480,7 +480,7 @@ func (s *sending) outcome(b *backend.Backend, reply adapters.Reply, failure *nor
 	thread := s.thread.Thread
 	thread.Bindings = slices.Clone(thread.Bindings)
 	message := s.message
-	turn := Turn{Upstream: s.upstream}
+	turn := Turn{Upstream: s.upstream, Route: routeName(s.route)}
 	var stored []normalize.Message
 	message.Status = s.status
 	switch {

@@ -153,7 +153,7 @@ func (f *fakeEngine) take() []any {
 func (f *fakeEngine) turn() engine.Turn {
 	reply := f.message
 	reply.ID, reply.Role, reply.Status, reply.InReplyTo, reply.Text = replyID, normalize.RoleAssistant, normalize.StatusComplete, messageID, "hello, too"
-	return engine.Turn{Thread: f.thread, Message: f.message, Replies: []normalize.Message{reply}, Backend: "docs-bot", Upstream: 3 * time.Millisecond}
+	return engine.Turn{Thread: f.thread, Message: f.message, Replies: []normalize.Message{reply}, Backend: "docs-bot", Route: f.thread.Route, Upstream: 3 * time.Millisecond}
 }
 
 func (f *fakeEngine) CreateThread(_ context.Context, from engine.Origin, thread engine.NewThread) (normalize.Thread, error) {

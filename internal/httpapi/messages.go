@@ -115,7 +115,9 @@ func (c *call) turn(t engine.Turn, err error, raw bool) error {
 		c.backend = t.Backend
 		h := c.Header()
 		h.Set("Chatmux-Backend", t.Backend)
-		h.Set("Chatmux-Route", t.Thread.Route)
+		if t.Route != "" {
+			h.Set("Chatmux-Route", t.Route)
+		}
 		h.Set("Server-Timing", serverTiming(t.Upstream, c.api.now().Sub(c.start)))
 	}
 	if err != nil {

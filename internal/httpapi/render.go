@@ -39,6 +39,10 @@ func appendProblem(b []byte, e *normalize.Error, requestID string) []byte {
 		b = append(b, `,"backend":`...)
 		b = normalize.AppendString(b, e.Backend)
 	}
+	if e.ThreadID != "" {
+		b = append(b, `,"thread_id":`...)
+		b = normalize.AppendString(b, e.ThreadID)
+	}
 	if e.MessageID != "" {
 		b = append(b, `,"message_id":`...)
 		b = normalize.AppendString(b, e.MessageID)
