@@ -14,6 +14,7 @@ import (
 
 	"chatmux/adapters"
 	"chatmux/internal/sandbox/bot"
+	"chatmux/normalize"
 )
 
 // Vendor is an adapter under test. Spec and Settings are needed; Key is, where
@@ -35,10 +36,27 @@ type Vendor struct {
 	// first text and whose latest text are given; bot.Answer where nil.
 	Answer func(turn int, first, text string) string
 
+	// StreamErrors are errors as the vendor tells them within a stream: at least one,
+	// where the adapter has the talent adapters.Streamer.
+	StreamErrors []StreamError
+
+	// StreamStrays are events of a stream, as their data, that belong to another
+	// answer than the one that is being told. Their text is Stray.
+	StreamStrays []string
+
 	// NoReplies is for a vendor that only takes a message: its answer comes later,
 	// by another way, and Send gives no replies.
 	NoReplies bool
 }
+
+// StreamError is an event that tells an error.
+type StreamError struct {
+	Data string         // the event's data
+	Kind normalize.Kind // what it must become
+}
+
+// Stray is the text that must never be shown.
+const Stray = "STRAY"
 
 // Run tests every promise of an adapter, each as a subtest.
 func Run(t *testing.T, v Vendor) {
@@ -57,6 +75,8 @@ type promise struct {
 	promise string
 	because string
 	offline bool                        // needs no vendor
+	streams bool                        // what is sent is sent by Stream
+	twice   bool                        // it is a case of Stream, too
 	talent  func(adapters.Adapter) bool // the talent that it is about; nil for what all must do
 	test    func(*bench) error
 }
@@ -72,7 +92,11 @@ func casesOf(v Vendor) []promise {
 	if v.AuthHeader == "" {
 		v.AuthHeader = "Authorization"
 	}
-	probe, err := v.Spec.Open(v.Settings(), roomy)
+	settings := v.Settings()
+	if remote, ok := settings.(adapters.Remote); ok {
+		*remote.Endpoint() = "http://127.0.0.1:1" // nobody is called
+	}
+	probe, err := v.Spec.Open(settings, roomy)
 	if err != nil {
 		probe = nil // the first case reports it
 	}
@@ -83,7 +107,8 @@ func casesOf(v Vendor) []promise {
 }
 
 func everyCase() []promise {
-	return slices.Concat(specCases, sendCases, faultCases, secretCases, resourceCases, talentCases)
+	once := slices.Concat(specCases, sendCases, faultCases, secretCases, resourceCases, talentCases)
+	return slices.Concat(once, streamed(once), streamCases)
 }
 
 // runCase runs one case on a twin and an adapter of its own.
@@ -94,7 +119,7 @@ func runCase(v Vendor, c promise) error {
 	if v.Answer == nil {
 		v.Answer = bot.Answer
 	}
-	b, err := newBench(v)
+	b, err := newBench(v, c.streams)
 	if err != nil {
 		return err
 	}

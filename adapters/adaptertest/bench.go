@@ -28,10 +28,11 @@ type bench struct {
 	adapter adapters.Adapter
 	opened  []adapters.Adapter
 	threads int
+	streams bool // what is sent is sent by Stream
 }
 
-func newBench(v Vendor) (*bench, error) {
-	b := &bench{Vendor: v}
+func newBench(v Vendor, streams bool) (*bench, error) {
+	b := &bench{Vendor: v, streams: streams}
 	if v.Spec.Twin != nil {
 		return b, b.serve(func(twin http.Handler) http.Handler { return twin })
 	}
@@ -189,7 +190,7 @@ func (b *bench) turn(c *conversation, text string) adapters.Turn {
 // send sends one text and keeps what came of it, as the engine would.
 func (b *bench) send(ctx context.Context, c *conversation, text string) (adapters.Reply, error) {
 	turn := b.turn(c, text)
-	reply, err := b.adapter.Send(ctx, turn)
+	reply, err := b.give(ctx, turn)
 	if err != nil {
 		return reply, err
 	}

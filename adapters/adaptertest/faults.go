@@ -72,6 +72,7 @@ var faultCases = []promise{
 		name:    "status_to_kind",
 		promise: "each status of the vendor becomes its kind, in phase P2, with the status and the wait that the vendor asked for",
 		because: "the kind decides alone what happens next: breaker, retry, another backend, the caller's answer",
+		twice:   true,
 		test: func(b *bench) error {
 			return refusals(b, statuses, func(s refusal) (string, wantError) {
 				return s.fault, answered(s.kind).with(s.status, s.retryAfter)
@@ -82,6 +83,7 @@ var faultCases = []promise{
 		name:    "wrong_answer_is_a_failure",
 		promise: "a 2xx answer that is HTML, empty, broken, or without the vendor's own content is an invalid reply, never an empty success",
 		because: "a bot that seems to say nothing is a fault that nobody sees",
+		twice:   true,
 		test: func(b *bench) error {
 			return refusals(b, wrongAnswers, func(fault string) (string, wantError) {
 				return fault, answered(normalize.KindInvalidReply)
@@ -92,6 +94,7 @@ var faultCases = []promise{
 		name:    "redirect_is_not_followed",
 		promise: "a redirect is a failure, and nothing reaches the host that it names",
 		because: "the message and the key would go to whoever the vendor, or somebody in between, names",
+		twice:   true,
 		test: func(b *bench) error {
 			target, err := sandbox.Start(b.Spec.Twin(b.Settings()), sandbox.Options{Name: "target"})
 			if err != nil {
@@ -146,6 +149,7 @@ var faultCases = []promise{
 		name:    "slow_answer_is_whole",
 		promise: "an answer that comes in small pieces is read to its end",
 		because: "TCP promises bytes, not packets",
+		twice:   true,
 		test: func(b *bench) error {
 			ctx := context.Background()
 			c, err := b.begin(ctx)
@@ -164,6 +168,7 @@ var faultCases = []promise{
 		name:    "oversize_answer_is_not_read",
 		promise: "an answer of 50 MiB is too large, and reading stops early",
 		because: "one vendor gone wild must not eat the memory of all",
+		twice:   true,
 		test: func(b *bench) error {
 			return each([]string{"oversize 50MiB", "oversize 50MiB chunked"}, itself, func(fault string) error {
 				err := refusals(b, []string{fault}, func(fault string) (string, wantError) {
@@ -183,6 +188,7 @@ var faultCases = []promise{
 		name:    "refused_connection",
 		promise: "a vendor that does not listen is unreachable, in phase P0",
 		because: "nothing was written, so the message may safely go elsewhere at once",
+		twice:   true,
 		test: func(b *bench) error {
 			ctx := context.Background()
 			c, err := b.begin(ctx)
@@ -198,7 +204,8 @@ var faultCases = []promise{
 			if err != nil {
 				return err
 			}
-			reply, err := nobody.Send(ctx, b.turn(c, "hello"))
+			b.adapter = nobody
+			reply, err := b.give(ctx, b.turn(c, "hello"))
 			return wantError{kinds: []normalize.Kind{normalize.KindUnreachable}, phase: normalize.PhaseNone}.check(reply, err)
 		},
 	},
@@ -206,6 +213,7 @@ var faultCases = []promise{
 		name:    "broken_connection",
 		promise: "a connection that ends before the answer began is disconnected, in phase P1",
 		because: "the vendor may have the message: it must neither be sent again nor be called failed",
+		twice:   true,
 		test: func(b *bench) error {
 			return refusals(b, []string{"reset", "fin", "reset early", "read 5"}, func(fault string) (string, wantError) {
 				return fault, unanswered(normalize.KindDisconnected)
@@ -216,6 +224,7 @@ var faultCases = []promise{
 		name:    "reset_in_the_answer",
 		promise: "a connection that is reset after the head of the answer is a truncated answer",
 		because: "the vendor has accepted the message, so it counts as sent",
+		twice:   true,
 		test: func(b *bench) error {
 			return refusals(b, []string{"reset head"}, func(fault string) (string, wantError) {
 				return fault, answered(normalize.KindTruncated)
@@ -226,6 +235,7 @@ var faultCases = []promise{
 		name:    "garbage_is_not_HTTP",
 		promise: "what is no HTTP is told apart from a broken connection",
 		because: "it says that something else listens there",
+		twice:   true,
 		test: func(b *bench) error {
 			return refusals(b, []string{"garbage"}, func(fault string) (string, wantError) {
 				return fault, unanswered(normalize.KindNotHTTP)
@@ -236,6 +246,7 @@ var faultCases = []promise{
 		name:    "silence_is_a_timeout",
 		promise: "a vendor that takes the request and stays silent is given up after the first-byte limit, and sees the connection close",
 		because: "a silent vendor would hold its callers for ever",
+		twice:   true,
 		test: func(b *bench) error {
 			hasty := roomy
 			hasty.FirstByte = 50 * time.Millisecond
@@ -247,6 +258,7 @@ var faultCases = []promise{
 		name:    "endless_1xx_is_given_up",
 		promise: "informational answers without end do not hold a send longer than the first-byte limit",
 		because: "they are no answer",
+		twice:   true,
 		test: func(b *bench) error {
 			hasty := roomy
 			hasty.FirstByte = 200 * time.Millisecond
@@ -257,6 +269,7 @@ var faultCases = []promise{
 		name:    "stalled_answer_is_a_timeout",
 		promise: "an answer that stops coming is given up after the idle limit, and the vendor sees the connection close",
 		because: "a stalled vendor would hold its callers for ever",
+		twice:   true,
 		test: func(b *bench) error {
 			hasty := roomy
 			hasty.Idle = 50 * time.Millisecond
@@ -268,6 +281,7 @@ var faultCases = []promise{
 		name:    "caller_gone",
 		promise: "a send whose context is cancelled returns at once as canceled, and the vendor sees the connection close",
 		because: "that our client left is no fault of the vendor and must not open its breaker",
+		twice:   true,
 		test: func(b *bench) error {
 			return b.cancelled("tarpit", errors.New("the client left"),
 				unanswered(normalize.KindCanceled))
@@ -277,6 +291,7 @@ var faultCases = []promise{
 		name:    "caller_gone_in_the_answer",
 		promise: "a send whose context is cancelled while the answer comes returns at once as canceled",
 		because: "nobody waits for the rest any more",
+		twice:   true,
 		test: func(b *bench) error {
 			return b.cancelled("drip 5 1h", errors.New("the client left"),
 				wantError{kinds: []normalize.Kind{normalize.KindCanceled}, phase: anyPhase})
@@ -286,6 +301,7 @@ var faultCases = []promise{
 		name:    "cause_of_the_end_is_kept",
 		promise: "a context that ends with a *normalize.Error as its cause gives a failure of that kind",
 		because: "only who ended it knows whether the backend was slow, the budget used up, or the client gone",
+		twice:   true,
 		test: func(b *bench) error {
 			kinds := []normalize.Kind{normalize.KindTimeout, normalize.KindDeadline, normalize.KindDraining}
 			return each(kinds, normalize.Kind.String, func(kind normalize.Kind) error {
@@ -298,6 +314,7 @@ var faultCases = []promise{
 		name:    "deadline_is_told",
 		promise: "a context whose deadline passes gives deadline, or the kind of the deadline's cause",
 		because: "the end of our own budget is no fault of the vendor, a backend's own timeout is",
+		twice:   true,
 		test: func(b *bench) error {
 			ctx := context.Background()
 			c, err := b.begin(ctx)
@@ -311,7 +328,7 @@ var faultCases = []promise{
 			}{{nil, normalize.KindDeadline}, {&normalize.Error{Kind: normalize.KindTimeout}, normalize.KindTimeout}} {
 				short, cancel := context.WithTimeoutCause(ctx, 50*time.Millisecond, d.cause)
 				err := within("Send", func() error {
-					reply, err := b.adapter.Send(short, b.turn(c, "hello"))
+					reply, err := b.give(short, b.turn(c, "hello"))
 					return unanswered(d.kind).check(reply, err)
 				})
 				cancel()
@@ -326,6 +343,7 @@ var faultCases = []promise{
 		name:    "cancelled_before",
 		promise: "a context that has ended sends nothing",
 		because: "the message is then certainly unsent, and may be called failed",
+		twice:   true,
 		test: func(b *bench) error {
 			c, err := b.begin(context.Background())
 			if err != nil {
@@ -334,7 +352,7 @@ var faultCases = []promise{
 			b.server.ResetLedger()
 			ctx, cancel := context.WithCancel(context.Background())
 			cancel()
-			reply, err := b.adapter.Send(ctx, b.turn(c, "hello"))
+			reply, err := b.give(ctx, b.turn(c, "hello"))
 			err = wantError{kinds: []normalize.Kind{normalize.KindCanceled}, phase: normalize.PhaseNone}.check(reply, err)
 			if n := effects(b.server.Ledger()); n != 0 {
 				err = errors.Join(err, fmt.Errorf("%d requests all the same", n))
@@ -363,7 +381,7 @@ func refusalsAfter[T any](b *bench, before []string, items []T, due func(T) (fau
 		b.server.ResetLedger()
 		b.server.Script(sandbox.MustScript(fault)...)
 		err = within("Send", func() error {
-			reply, err := b.adapter.Send(ctx, b.turn(c, "hello again"))
+			reply, err := b.give(ctx, b.turn(c, "hello again"))
 			return want.check(reply, err)
 		})
 		b.server.Script()
@@ -402,7 +420,7 @@ func (b *bench) impatient(env adapters.Env, fault string, want wantError) error 
 	b.server.ResetLedger()
 	b.server.Script(sandbox.MustScript(fault)...)
 	return within("Send", func() error {
-		reply, err := hasty.adapter.Send(ctx, hasty.turn(c, "hello"))
+		reply, err := hasty.give(ctx, hasty.turn(c, "hello"))
 		return errors.Join(want.check(reply, err), b.onlyOne())
 	})
 }
@@ -422,7 +440,7 @@ func (b *bench) cancelled(fault string, cause error, want wantError) error {
 		cancel(cause)
 	}()
 	err = within("Send after its context ended", func() error {
-		reply, err := b.adapter.Send(ctx, b.turn(c, "hello"))
+		reply, err := b.give(ctx, b.turn(c, "hello"))
 		return want.check(reply, err)
 	})
 	return errors.Join(err, b.onlyOne(), b.peerLeft())

@@ -229,6 +229,7 @@ var talentCases = []promise{
 		name:    "human_mode_silences_the_bot",
 		promise: "a conversation that was handed to a human takes messages without a reply, and answers again when it is handed back",
 		because: "a bot that talks over a human is the worst of a handover, and silence is no failure",
+		twice:   true,
 		talent:  has[adapters.ModeSwitcher],
 		test: func(b *bench) error {
 			ctx := context.Background()
