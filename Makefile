@@ -50,7 +50,8 @@ deadcode: bin/tools
 		echo "nothing calls these functions:"; echo "$$dead"; exit 1; fi
 
 .PHONY: bench
-bench: bin/tools ## the benchmarks, BENCHCOUNT times each, summed up
+bench: bin/tools ## what chatmux costs, end to end; then the benchmarks of the parts, BENCHCOUNT times each
+	$(GO) run ./internal/bench
 	$(GO) test -run '^$$' -bench . -benchmem -count $(BENCHCOUNT) ./... | tee bin/bench.out
 	bin/benchstat bin/bench.out
 

@@ -117,7 +117,12 @@ func New(ctx context.Context, c *config.Config, o Options) (_ *App, err error) {
 		Log: a.log, Metrics: a.metrics,
 	})
 	if err := a.engine.Recover(ctx); err != nil {
-		return nil, err
+		if c.Store.Postgres.IsZero() {
+			return nil, err
+		}
+		// A database that is away is waited for: the server runs and is not ready. What
+		// an earlier run left open is settled once its leases have ended.
+		a.log.Warn("the database cannot be reached yet; sends are refused until it can", zap.Error(err))
 	}
 	a.api, err = httpapi.New(a.engine, a.apiOptions(), a.log, a.metrics)
 	if err != nil {

@@ -28,13 +28,21 @@ func serveAt(t *testing.T, host string, h http.Handler) string {
 }
 
 func TestAFileThatACallerNamesIsFetchedAndUploaded(t *testing.T) {
-	files := serveAt(t, "127.0.0.2", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	onEachStore(t, testAFileThatACallerNamesIsFetchedAndUploaded)
+}
+
+func testAFileThatACallerNamesIsFetchedAndUploaded(t *testing.T, newStore storeMaker) {
+	files := serveAt(t, "127.0.0.2", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/notes.txt" {
+			http.NotFound(w, r)
+			return
+		}
 		w.Header().Set("Content-Type", "text/plain")
 		fmt.Fprint(w, "the content of the file")
 	}))
 	var visits atomic.Int32
 	victim := serveAt(t, "127.0.0.9", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { visits.Add(1) }))
-	h := startHouse(t, fmt.Sprintf(strings.Replace(quick, "limits:", "outbound: {allow_cidrs: [127.0.0.2/32]}\nlimits:", 1), sqliteFile(t)))
+	h := startHouse(t, fmt.Sprintf(strings.Replace(quick, "limits:", "outbound: {allow_cidrs: [127.0.0.2/32]}\nlimits:", 1), newStore(t)))
 	with := func(url string) object {
 		return object{"text": "see the file", "attachments": []object{{"type": "document", "url": url, "filename": "notes.txt"}}}
 	}
@@ -65,7 +73,7 @@ func TestAFileThatACallerNamesIsFetchedAndUploaded(t *testing.T) {
 		t.Errorf("uploaded: %v, named in the message by its id: %v", uploaded, named)
 	}
 
-	gone := read[problem](t, h.call("POST", "/v1/messages", with(files[:len(files)-1]+"1/none")), 422)
+	gone := read[problem](t, h.call("POST", "/v1/messages", with(files+"/none")), 422)
 	if gone.Outcome != "none" {
 		t.Errorf("problem %+v", gone)
 	}

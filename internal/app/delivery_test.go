@@ -59,6 +59,10 @@ func (h *house) sends(backend string) int {
 }
 
 func TestWhatAVendorDoesDecidesAnswerAndStatus(t *testing.T) {
+	onEachStore(t, testWhatAVendorDoesDecidesAnswerAndStatus)
+}
+
+func testWhatAVendorDoesDecidesAnswerAndStatus(t *testing.T, newStore storeMaker) {
 	for _, tt := range []struct {
 		row, route, fault string
 		status            int
@@ -88,7 +92,7 @@ func TestWhatAVendorDoesDecidesAnswerAndStatus(t *testing.T) {
 	} {
 		t.Run(tt.row, func(t *testing.T) {
 			t.Parallel()
-			h := startHouse(t, fmt.Sprintf(quick, sqliteFile(t)))
+			h := startHouse(t, fmt.Sprintf(quick, newStore(t)))
 			h.twin("helpdesk").Script(sandbox.MustScript("1x " + tt.fault)...)
 			a := h.send(tt.route, "hello "+tt.row)
 			if n := h.sends("helpdesk"); n != tt.requests {
@@ -129,7 +133,11 @@ func TestWhatAVendorDoesDecidesAnswerAndStatus(t *testing.T) {
 }
 
 func TestABackendThatIsDownOpensItsBreakerIsLeftAloneAndComesBack(t *testing.T) {
-	h := startHouse(t, fmt.Sprintf(quick, sqliteFile(t)))
+	onEachStore(t, testABackendThatIsDownOpensItsBreakerIsLeftAloneAndComesBack)
+}
+
+func testABackendThatIsDownOpensItsBreakerIsLeftAloneAndComesBack(t *testing.T, newStore storeMaker) {
+	h := startHouse(t, fmt.Sprintf(quick, newStore(t)))
 	breaker := func() (b struct {
 		Breaker struct {
 			State, Since, Cause string
@@ -185,7 +193,11 @@ func TestABackendThatIsDownOpensItsBreakerIsLeftAloneAndComesBack(t *testing.T) 
 }
 
 func TestABoundThreadStaysUnlessItsRouteLetsItMove(t *testing.T) {
-	h := startHouse(t, fmt.Sprintf(quick, sqliteFile(t)))
+	onEachStore(t, testABoundThreadStaysUnlessItsRouteLetsItMove)
+}
+
+func testABoundThreadStaysUnlessItsRouteLetsItMove(t *testing.T, newStore storeMaker) {
+	h := startHouse(t, fmt.Sprintf(quick, newStore(t)))
 	stays := read[turn](t, h.send("chain", "first"), 200).Thread
 	moves := read[turn](t, h.send("moving", "first"), 200).Thread
 	h.twin("helpdesk").Script(sandbox.MustScript("always status 503 retry-after=1")...)
@@ -218,7 +230,11 @@ func TestABoundThreadStaysUnlessItsRouteLetsItMove(t *testing.T) {
 }
 
 func TestARefusedConnectionIsTriedAgainAndThenFailsForCertain(t *testing.T) {
-	h := startHouse(t, fmt.Sprintf(quick, sqliteFile(t)))
+	onEachStore(t, testARefusedConnectionIsTriedAgainAndThenFailsForCertain)
+}
+
+func testARefusedConnectionIsTriedAgainAndThenFailsForCertain(t *testing.T, newStore storeMaker) {
+	h := startHouse(t, fmt.Sprintf(quick, newStore(t)))
 	if err := h.twin("helpdesk").Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -237,7 +253,11 @@ func TestARefusedConnectionIsTriedAgainAndThenFailsForCertain(t *testing.T) {
 }
 
 func TestAFailedMessageIsSentAgainUnderItsOwnID(t *testing.T) {
-	h := startHouse(t, fmt.Sprintf(quick, sqliteFile(t)))
+	onEachStore(t, testAFailedMessageIsSentAgainUnderItsOwnID)
+}
+
+func testAFailedMessageIsSentAgainUnderItsOwnID(t *testing.T, newStore storeMaker) {
+	h := startHouse(t, fmt.Sprintf(quick, newStore(t)))
 	h.twin("helpdesk").Script(sandbox.MustScript("1x status 400; 1x reset")...)
 	failed := read[problem](t, h.send("default", "hello", "Idempotency-Key", "k1"), 422)
 	unknown := read[problem](t, h.send("default", "hello", "Idempotency-Key", "k1"), 502)
@@ -263,7 +283,11 @@ func TestAFailedMessageIsSentAgainUnderItsOwnID(t *testing.T) {
 }
 
 func TestARepeatedKeyGetsTheSameAnswerAndSendsNothing(t *testing.T) {
-	h := startHouse(t, fmt.Sprintf(quick, sqliteFile(t)))
+	onEachStore(t, testARepeatedKeyGetsTheSameAnswerAndSendsNothing)
+}
+
+func testARepeatedKeyGetsTheSameAnswerAndSendsNothing(t *testing.T, newStore storeMaker) {
+	h := startHouse(t, fmt.Sprintf(quick, newStore(t)))
 	first := h.send("default", "hello", "Idempotency-Key", "k1")
 	second := h.send("default", "hello", "Idempotency-Key", "k1")
 	if string(first.body) != string(second.body) || second.header.Get("Idempotency-Replayed") != "true" || first.header.Get("Idempotency-Replayed") != "" {
@@ -282,8 +306,10 @@ func TestARepeatedKeyGetsTheSameAnswerAndSendsNothing(t *testing.T) {
 	}
 }
 
-func TestAThreadTakesOneSendAtATime(t *testing.T) {
-	h := startHouse(t, fmt.Sprintf(quick, sqliteFile(t)))
+func TestAThreadTakesOneSendAtATime(t *testing.T) { onEachStore(t, testAThreadTakesOneSendAtATime) }
+
+func testAThreadTakesOneSendAtATime(t *testing.T, newStore storeMaker) {
+	h := startHouse(t, fmt.Sprintf(quick, newStore(t)))
 	id := read[turn](t, h.send("default", "first"), 200).Thread.ID
 	h.twin("helpdesk").Script(sandbox.MustScript("1x delay 300ms")...)
 	slow := make(chan error, 1)
@@ -311,7 +337,11 @@ func TestAThreadTakesOneSendAtATime(t *testing.T) {
 }
 
 func TestAMovedThreadTellsTheNewBotWhatWasSaidWhereItIsAsked(t *testing.T) {
-	h := startHouse(t, fmt.Sprintf(quick, sqliteFile(t)))
+	onEachStore(t, testAMovedThreadTellsTheNewBotWhatWasSaidWhereItIsAsked)
+}
+
+func testAMovedThreadTellsTheNewBotWhatWasSaidWhereItIsAsked(t *testing.T, newStore storeMaker) {
+	h := startHouse(t, fmt.Sprintf(quick, newStore(t)))
 	for _, tt := range []struct {
 		to, carry, reason string
 		remembers         bool

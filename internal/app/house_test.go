@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -19,10 +20,20 @@ import (
 	"chatmux/internal/app"
 	"chatmux/internal/config"
 	"chatmux/internal/engine"
+	"chatmux/internal/pgtest"
 	"chatmux/internal/sandbox"
+	"chatmux/internal/store"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	code := pgtest.Main{M: m}.Run()
+	http.DefaultClient.CloseIdleConnections()
+	if err := goleak.Find(); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, "leaked:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
 
 // vendors is a config with the three vendors' twins, a stateless one and echo.
 const vendors = `
@@ -79,8 +90,27 @@ func startHouse(t *testing.T, text string, specs ...adapters.Spec) *house {
 	return &house{t: t, app: a, url: "http://" + a.Addr()}
 }
 
-// sqliteFile is a store in a folder of the test's own.
-func sqliteFile(t *testing.T) string { return "sqlite:" + t.TempDir() + "/chatmux.db" }
+// storeMaker makes a store of a test's own and returns its address.
+type storeMaker func(t *testing.T) string
+
+// onEachStore runs a test on SQLite and on PostgreSQL: the two behave the same.
+func onEachStore(t *testing.T, run func(*testing.T, storeMaker)) {
+	t.Run("sqlite", func(t *testing.T) {
+		run(t, func(t *testing.T) string { return "sqlite:" + t.TempDir() + "/chatmux.db" })
+	})
+	t.Run("postgres", func(t *testing.T) { run(t, newDatabase) })
+}
+
+// newDatabase makes an empty database with our schema.
+func newDatabase(t *testing.T) string {
+	return pgtest.Copy(t, "migrated", func(dsn string) error {
+		s, err := store.Open(context.Background(), dsn, store.Options{})
+		if err != nil {
+			return err
+		}
+		return errors.Join(s.Ping(context.Background()), s.Close())
+	})
+}
 
 // twin is the simulated vendor behind a backend.
 func (h *house) twin(backend string) *sandbox.Server {

@@ -77,7 +77,7 @@ func (v *onceVendor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprint(w, answer)
 }
 
-func startOnce(t *testing.T, cuts int) (*house, *onceVendor) {
+func startOnce(t *testing.T, newStore storeMaker, cuts int) (*house, *onceVendor) {
 	t.Helper()
 	vendor := &onceVendor{cuts: cuts, done: map[string]string{}}
 	server := httptest.NewServer(vendor)
@@ -90,12 +90,16 @@ backends:
   - {name: i, adapter: once, settings: {base_url: "%s"}, retry: {attempts: 2, base: 1ms, cap: 1ms}}
 routes:
   - {name: default, to: i}
-`, sqliteFile(t), server.URL), append(all.Adapters(), onceSpec)...)
+`, newStore(t), server.URL), append(all.Adapters(), onceSpec)...)
 	return h, vendor
 }
 
 func TestR18_a_vendor_that_takes_a_key_is_asked_again_under_the_same_key(t *testing.T) {
-	h, vendor := startOnce(t, 1)
+	onEachStore(t, testR18_a_vendor_that_takes_a_key_is_asked_again_under_the_same_key)
+}
+
+func testR18_a_vendor_that_takes_a_key_is_asked_again_under_the_same_key(t *testing.T, newStore storeMaker) {
+	h, vendor := startOnce(t, newStore, 1)
 	got := read[turn](t, h.call("POST", "/v1/messages", object{"text": "hello"}, "Idempotency-Key", "the-callers-own"), 200)
 	if got.Replies[0].Text != "effect 1" || got.Message.Status != "sent" {
 		t.Errorf("turn %+v", got)
@@ -106,7 +110,11 @@ func TestR18_a_vendor_that_takes_a_key_is_asked_again_under_the_same_key(t *test
 }
 
 func TestAVendorThatTakesAKeyIsNotAskedMoreOftenThanItsRetriesSay(t *testing.T) {
-	h, vendor := startOnce(t, 3)
+	onEachStore(t, testAVendorThatTakesAKeyIsNotAskedMoreOftenThanItsRetriesSay)
+}
+
+func testAVendorThatTakesAKeyIsNotAskedMoreOftenThanItsRetriesSay(t *testing.T, newStore storeMaker) {
+	h, vendor := startOnce(t, newStore, 3)
 	p := read[problem](t, h.call("POST", "/v1/messages", object{"text": "hello"}), 502)
 	if p.Code != "backend_error" || p.Outcome != "unknown" || len(vendor.texts) != 2 {
 		t.Errorf("problem %+v after %d requests", p, len(vendor.texts))

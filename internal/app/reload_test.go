@@ -33,7 +33,11 @@ func (h *house) breaker(backend string) string {
 }
 
 func TestAReloadKeepsBreakersOfUnchangedBackendsAndReplacesTheOthers(t *testing.T) {
-	text := fmt.Sprintf(quick, sqliteFile(t))
+	onEachStore(t, testAReloadKeepsBreakersOfUnchangedBackendsAndReplacesTheOthers)
+}
+
+func testAReloadKeepsBreakersOfUnchangedBackendsAndReplacesTheOthers(t *testing.T, newStore storeMaker) {
+	text := fmt.Sprintf(quick, newStore(t))
 	h := startHouse(t, text)
 	h.twin("helpdesk").Script(sandbox.MustScript("always status 500")...)
 	for range 5 {
@@ -67,8 +71,10 @@ func TestAReloadKeepsBreakersOfUnchangedBackendsAndReplacesTheOthers(t *testing.
 	}
 }
 
-func TestSendsRunOnThroughReloads(t *testing.T) {
-	text := fmt.Sprintf(quick, sqliteFile(t))
+func TestSendsRunOnThroughReloads(t *testing.T) { onEachStore(t, testSendsRunOnThroughReloads) }
+
+func testSendsRunOnThroughReloads(t *testing.T, newStore storeMaker) {
+	text := fmt.Sprintf(quick, newStore(t))
 	h := startHouse(t, text)
 	other := strings.Replace(text, "k-one-canary, model: m}", "k-one-canary, model: another}", 1)
 	var stop atomic.Bool
@@ -102,7 +108,11 @@ func TestSendsRunOnThroughReloads(t *testing.T) {
 }
 
 func TestAFileThatIsRefusedLeavesTheConfigInForce(t *testing.T) {
-	text := fmt.Sprintf(quick, sqliteFile(t))
+	onEachStore(t, testAFileThatIsRefusedLeavesTheConfigInForce)
+}
+
+func testAFileThatIsRefusedLeavesTheConfigInForce(t *testing.T, newStore storeMaker) {
+	text := fmt.Sprintf(quick, newStore(t))
 	h := startHouse(t, text)
 	file := filepath.Join(t.TempDir(), "config.yaml")
 	write := func(text string) {

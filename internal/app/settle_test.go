@@ -36,7 +36,7 @@ func (f *forgetful) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.Handler.ServeHTTP(w, r)
 }
 
-func startForgetful(t *testing.T) (*house, *forgetful) {
+func startForgetful(t *testing.T, newStore storeMaker) (*house, *forgetful) {
 	t.Helper()
 	const key, chatbot = "k-conversations-canary", "2f3f0f7c-97c4-4b6e-a9f4-1d7a3a1b0c55"
 	vendor := &forgetful{Handler: conversationstwin.New(conversationstwin.Options{Key: normalize.NewSecret(key), ChatbotID: chatbot})}
@@ -53,7 +53,7 @@ backends:
     timeouts: {total: 1s}
 routes:
   - {name: default, to: helpdesk}
-`, sqliteFile(t), server.URL, key, chatbot)), vendor
+`, newStore(t), server.URL, key, chatbot)), vendor
 }
 
 // settled waits until a message is not unknown any more.
@@ -70,7 +70,11 @@ func (h *house) settled(threadID, messageID string) message {
 }
 
 func TestAnUnknownMessageThatTheVendorHasIsSentAndItsReplyIsStored(t *testing.T) {
-	h, vendor := startForgetful(t)
+	onEachStore(t, testAnUnknownMessageThatTheVendorHasIsSentAndItsReplyIsStored)
+}
+
+func testAnUnknownMessageThatTheVendorHasIsSentAndItsReplyIsStored(t *testing.T, newStore storeMaker) {
+	h, vendor := startForgetful(t, newStore)
 	id := read[turn](t, h.call("POST", "/v1/messages", object{"text": "hello"}), 200).Thread.ID
 	path := "/v1/threads/" + id + "/messages"
 	for _, text := range []string{"hello", "and again"} { // the first one is a text that was said before
@@ -101,7 +105,11 @@ func TestAnUnknownMessageThatTheVendorHasIsSentAndItsReplyIsStored(t *testing.T)
 }
 
 func TestAnUnknownMessageThatTheVendorCertainlyDoesNotHaveIsFailed(t *testing.T) {
-	h, vendor := startForgetful(t)
+	onEachStore(t, testAnUnknownMessageThatTheVendorCertainlyDoesNotHaveIsFailed)
+}
+
+func testAnUnknownMessageThatTheVendorCertainlyDoesNotHaveIsFailed(t *testing.T, newStore storeMaker) {
+	h, vendor := startForgetful(t, newStore)
 	id := read[turn](t, h.call("POST", "/v1/messages", object{"text": "hello"}), 200).Thread.ID
 	path := "/v1/threads/" + id + "/messages"
 	vendor.drops.Store(1)

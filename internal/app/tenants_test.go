@@ -49,7 +49,11 @@ var ofThreads = map[string]any{
 // objects of another tenant, and for objects that never were: the answers differ
 // in nothing but the request's id.
 func TestA03_another_tenants_objects_are_like_none(t *testing.T) {
-	h := startHouse(t, fmt.Sprintf(tenants, sqliteFile(t)))
+	onEachStore(t, testA03_another_tenants_objects_are_like_none)
+}
+
+func testA03_another_tenants_objects_are_like_none(t *testing.T, newStore storeMaker) {
+	h := startHouse(t, fmt.Sprintf(tenants, newStore(t)))
 	theirs := read[turn](t, h.call("POST", "/v1/messages", object{"text": "a secret"}, asOne...), 200)
 	const absentThread, absentMessage = "thr_01m7zsj4wne5f8v6d3q2c1b0a9", "msg_01m7zsj4wne5f8v6d3q2c1b0a9"
 	listed := 0
@@ -93,7 +97,11 @@ func withoutID(a answer) string {
 }
 
 func TestC13_a_cursor_of_another_tenant_or_list_is_refused(t *testing.T) {
-	h := startHouse(t, fmt.Sprintf(tenants, sqliteFile(t)))
+	onEachStore(t, testC13_a_cursor_of_another_tenant_or_list_is_refused)
+}
+
+func testC13_a_cursor_of_another_tenant_or_list_is_refused(t *testing.T, newStore storeMaker) {
+	h := startHouse(t, fmt.Sprintf(tenants, newStore(t)))
 	for range 3 {
 		read[turn](t, h.call("POST", "/v1/messages", object{"text": "hello"}, asOne...), 200)
 	}
@@ -111,7 +119,11 @@ func TestC13_a_cursor_of_another_tenant_or_list_is_refused(t *testing.T) {
 }
 
 func TestA04_a_caller_stays_within_its_routes(t *testing.T) {
-	h := startHouse(t, fmt.Sprintf(tenants, sqliteFile(t)))
+	onEachStore(t, testA04_a_caller_stays_within_its_routes)
+}
+
+func testA04_a_caller_stays_within_its_routes(t *testing.T, newStore storeMaker) {
+	h := startHouse(t, fmt.Sprintf(tenants, newStore(t)))
 	for what, a := range map[string]answer{
 		"no route of its own matches":       h.call("POST", "/v1/messages", object{"text": "x"}, asNarrow...),
 		"another route by name":             h.call("POST", "/v1/messages", object{"text": "x", "route": "default"}, asNarrow...),
@@ -133,7 +145,11 @@ func TestA04_a_caller_stays_within_its_routes(t *testing.T) {
 }
 
 func TestAThreadIsChangedSwitchedAndErasedAtItsVendorToo(t *testing.T) {
-	h := startHouse(t, fmt.Sprintf(tenants, sqliteFile(t)))
+	onEachStore(t, testAThreadIsChangedSwitchedAndErasedAtItsVendorToo)
+}
+
+func testAThreadIsChangedSwitchedAndErasedAtItsVendorToo(t *testing.T, newStore storeMaker) {
+	h := startHouse(t, fmt.Sprintf(tenants, newStore(t)))
 	id := read[turn](t, h.call("POST", "/v1/messages", object{"text": "hello", "backend": "docs-bot", "thread_metadata": object{"a": "1", "b": "2"}}, asOne...), 200).Thread.ID
 	path := "/v1/threads/" + id
 	got := read[struct {
@@ -184,7 +200,11 @@ func (h *house) deletes(backend string) (paths []string) {
 }
 
 func TestAModeThatTheBackendCannotSwitchIsUnsupported(t *testing.T) {
-	h := startHouse(t, fmt.Sprintf(tenants, sqliteFile(t)))
+	onEachStore(t, testAModeThatTheBackendCannotSwitchIsUnsupported)
+}
+
+func testAModeThatTheBackendCannotSwitchIsUnsupported(t *testing.T, newStore storeMaker) {
+	h := startHouse(t, fmt.Sprintf(tenants, newStore(t)))
 	id := read[turn](t, h.call("POST", "/v1/messages", object{"text": "hello", "backend": "echo"}, asOne...), 200).Thread.ID
 	for what, a := range map[string]answer{
 		"patch":      h.call("PATCH", "/v1/threads/"+id, object{"mode": "human"}, asOne...),

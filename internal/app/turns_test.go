@@ -12,7 +12,11 @@ import (
 )
 
 func TestThreeTurnsWithEachVendorShowItsMemory(t *testing.T) {
-	h := startHouse(t, fmt.Sprintf(vendors, sqliteFile(t)))
+	onEachStore(t, testThreeTurnsWithEachVendorShowItsMemory)
+}
+
+func testThreeTurnsWithEachVendorShowItsMemory(t *testing.T, newStore storeMaker) {
+	h := startHouse(t, fmt.Sprintf(vendors, newStore(t)))
 	for _, backend := range []string{"parcel-desk", "docs-bot", "helpdesk", "own-llm"} {
 		t.Run(backend, func(t *testing.T) {
 			said := []string{"Is my order on its way?", "And when will it come?", "Thank you!"}
@@ -53,6 +57,10 @@ func TestThreeTurnsWithEachVendorShowItsMemory(t *testing.T) {
 // Human Rights in some forty languages, a thousand threads at once over all
 // three vendors, and reads every transcript back.
 func TestTranscriptsOfManyLanguagesAreByteEqual(t *testing.T) {
+	onEachStore(t, testTranscriptsOfManyLanguagesAreByteEqual)
+}
+
+func testTranscriptsOfManyLanguagesAreByteEqual(t *testing.T, newStore storeMaker) {
 	data, err := os.ReadFile("testdata/udhr.tsv")
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +70,7 @@ func TestTranscriptsOfManyLanguagesAreByteEqual(t *testing.T) {
 		_, text, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
 		texts = append(texts, text)
 	}
-	h := startHouse(t, fmt.Sprintf(vendors, sqliteFile(t)))
+	h := startHouse(t, fmt.Sprintf(vendors, newStore(t)))
 	backends := []string{"parcel-desk", "docs-bot", "helpdesk"}
 	const threads, workers = 1000, 24
 	talk := func(i int) error {
