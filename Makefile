@@ -68,7 +68,7 @@ soak: ## the long tests: those behind the build tag soak
 	$(GO) test -race -tags soak -run Soak -timeout 0 -v ./...
 
 .PHONY: deps
-deps: ## in CI: install what only the browser tests need
+deps: ## in CI: install what the tests drive beside Go
 	.ci/install-deps
 
 # One file stands for all tools: they are built together, from the pinned versions.
