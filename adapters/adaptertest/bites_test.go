@@ -1,6 +1,7 @@
 package adaptertest
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -246,7 +247,7 @@ func TestSuiteNamesThePromiseThatIsBroken(t *testing.T) {
 			name: "prints the key", breaks: "adapter_does_not_print_the_key",
 			change: func(m *model) { m.plainKey = m.settings.APIKey.Reveal() },
 		},
-		{name: "dials for every message", breaks: "connection_is_used_again", change: func(m *model) {
+		{name: "dials for every message", breaks: "connection_is_used_again connection_is_used_again_streamed", change: func(m *model) {
 			m.before = func(_ context.Context, m *model) { _ = m.client.Close() }
 		}},
 		{name: "leaves a goroutine behind", breaks: "nothing_keeps_running", change: func(m *model) {
@@ -268,6 +269,184 @@ func TestSuiteNamesThePromiseThatIsBroken(t *testing.T) {
 		{name: "never leaves mode ai", breaks: "human_mode_silences_the_bot", change: func(m *model) {
 			m.mode = func(normalize.Mode) normalize.Mode { return normalize.ModeAI }
 		}},
+		{name: "streams another text than it sends", breaks: "stream_is_the_answer healthy_reply_streamed", change: func(m *model) {
+			m.say = func(told *vendorhttp.Telling, literal string) error { return told.Say(strings.ToUpper(literal)) }
+		}},
+		{name: "asks for no stream", breaks: "stream_is_the_answer", change: func(m *model) { m.shy = true }},
+		{name: "begins a conversation with every stream", breaks: "streams_and_sends_share_a_conversation", change: func(m *model) {
+			m.before = func(_ context.Context, m *model) {
+				m.remote = func(normalize.Remote) normalize.Remote { return normalize.Remote{} }
+			}
+		}},
+		{name: "keeps the text to itself until it is whole", breaks: "deltas_come_as_they_are_told stream_is_the_answer", change: func(m *model) {
+			var mu sync.Mutex
+			kept := map[*vendorhttp.Telling][]string{}
+			m.say = func(told *vendorhttp.Telling, literal string) error {
+				mu.Lock()
+				defer mu.Unlock()
+				kept[told] = append(kept[told], normalize.UnquoteJSON(literal))
+				return nil
+			}
+			m.next = func(told *vendorhttp.Telling, data []byte, err error) ([]byte, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if err == nil && !bytes.Contains(data, []byte(`"end":true`)) {
+					return data, nil
+				}
+				text := strings.Join(kept[told], "")
+				kept[told] = nil
+				if refused := told.Add(text); refused != nil {
+					return nil, refused
+				}
+				return data, err
+			}
+		}},
+		{name: "waits for more than an event", breaks: "deltas_come_as_they_are_told", change: func(m *model) {
+			m.source = func(s *vendorhttp.Stream) io.Reader { return &greedy{source: s} }
+		}},
+		{name: "takes the end of the body for the end mark", breaks: "cut_stream_is_never_whole", change: onEnd(func(*vendorhttp.Telling) error {
+			return io.EOF
+		})},
+		{name: "takes the end of the body for the end mark once there is text", breaks: "cut_stream_is_never_whole", change: onEnd(
+			func(told *vendorhttp.Telling) error {
+				if told.Text() != "" {
+					return io.EOF
+				}
+				return told.Truncated("")
+			},
+		)},
+		{name: "calls what was kept complete", breaks: "cut_stream_is_never_whole stalled_stream_is_a_timeout", change: func(m *model) {
+			m.outcome = func(r adapters.Reply, err error) (adapters.Reply, error) {
+				for i := range r.Messages {
+					r.Messages[i].Status = normalize.StatusComplete
+				}
+				return r, err
+			}
+		}},
+		{name: "throws away what was shown", breaks: "cut_stream_is_never_whole stalled_stream_is_a_timeout " +
+			"refused_delta_ends_a_stream caller_gone_within_a_stream error_within_a_stream_has_its_kind", change: func(m *model) {
+			m.outcome = func(r adapters.Reply, err error) (adapters.Reply, error) {
+				if err != nil {
+					r.Messages = nil
+				}
+				return r, err
+			}
+		}},
+		{name: "forgets that something was shown", breaks: "cut_stream_is_never_whole stalled_stream_is_a_timeout", change: func(m *model) {
+			m.outcome = func(r adapters.Reply, err error) (adapters.Reply, error) {
+				if e := normalize.AsError(err); e != nil && e.Phase == normalize.PhaseContent {
+					late := *e
+					late.Phase = normalize.PhaseStatus
+					return r, &late
+				}
+				return r, err
+			}
+		}},
+		{name: "decodes every piece alone", breaks: "characters_in_halves_are_joined", change: func(m *model) {
+			m.say = func(told *vendorhttp.Telling, literal string) error { return told.Add(normalize.UnquoteJSON(literal)) }
+		}},
+		{name: "decodes UTF-8 in every reading", breaks: "stream_in_any_pieces", change: func(m *model) {
+			m.source = func(s *vendorhttp.Stream) io.Reader {
+				return reading(func(p []byte) (int, error) {
+					b := make([]byte, len(p)/3) // a byte becomes three at most
+					n, err := s.Read(b)
+					return copy(p, strings.ToValidUTF8(string(b[:n]), "\ufffd")), err
+				})
+			}
+		}},
+		{name: "reads lines with a scanner", breaks: "stream_in_any_form long_lines_are_bounded", change: func(m *model) {
+			m.source = func(s *vendorhttp.Stream) io.Reader {
+				lines := bufio.NewScanner(s)
+				return reading(func(p []byte) (int, error) {
+					if !lines.Scan() {
+						return 0, io.EOF
+					}
+					return copy(p, lines.Text()+"\n"), nil
+				})
+			}
+		}},
+		{name: "needs the space after the colon", breaks: "stream_in_any_form", change: func(m *model) {
+			m.source = func(s *vendorhttp.Stream) io.Reader {
+				return reading(func(p []byte) (int, error) {
+					n, err := s.Read(p)
+					return copy(p, bytes.ReplaceAll(p[:n], []byte("data:{"), []byte("atad:{"))), err
+				})
+			}
+		}},
+		{name: "waits for the end of the body", breaks: "end_mark_counts_however_it_ends", change: func(m *model) {
+			m.source = func(s *vendorhttp.Stream) io.Reader {
+				return &greedy{source: s}
+			}
+		}},
+		{name: "takes comments for content", breaks: "comments_are_no_content", change: func(m *model) {
+			m.emit = func(emit func(adapters.Delta) error) func(adapters.Delta) error {
+				_ = emit(adapters.Delta{Text: " "})
+				return emit
+			}
+		}},
+		{name: "hears no errors", breaks: "error_within_a_stream_has_its_kind", change: func(m *model) { m.deaf = true }},
+		{
+			name: "takes every error within a stream for a cut", breaks: "error_within_a_stream_has_its_kind",
+			change: onFailure(normalize.KindRateLimited, withKind(normalize.KindTruncated)),
+		},
+		{name: "passes broken events over", breaks: "broken_event_ends_a_stream", change: func(m *model) {
+			m.next = func(told *vendorhttp.Telling, data []byte, err error) ([]byte, error) {
+				for e := normalize.AsError(err); e != nil && e.Kind == normalize.KindInvalidReply; e = normalize.AsError(err) {
+					data, err = told.Next()
+				}
+				return data, err
+			}
+		}},
+		{name: "stops at what is no object", breaks: "words_in_a_stream_are_passed_over", change: func(m *model) {
+			m.next = func(told *vendorhttp.Telling, data []byte, err error) ([]byte, error) {
+				if told.Skipped() > 0 {
+					return nil, &normalize.Error{Kind: normalize.KindInvalidReply, Phase: normalize.PhaseStatus}
+				}
+				return data, err
+			}
+		}},
+		{name: "counts nothing", breaks: "words_in_a_stream_are_passed_over", change: func(m *model) {
+			m.outcome = func(r adapters.Reply, err error) (adapters.Reply, error) {
+				r.Skipped = 0
+				return r, err
+			}
+		}},
+		{name: "mixes answers", breaks: "another_answer_is_not_mixed_in", change: func(m *model) { m.credulous = true }},
+		{name: "tells without end", breaks: "endless_answer_is_cut", change: func(m *model) {
+			said := 0
+			m.say = func(told *vendorhttp.Telling, literal string) error {
+				if said += len(literal); said > 2<<20 { // it goes on, and shows no more
+					return nil
+				}
+				return told.Say(literal)
+			}
+		}},
+		{name: "does not look whether somebody watches", breaks: "refused_delta_ends_a_stream", change: func(m *model) {
+			m.emit = func(emit func(adapters.Delta) error) func(adapters.Delta) error {
+				return func(d adapters.Delta) error { _ = emit(d); return nil }
+			}
+		}},
+		{name: "has its own error for a refused delta", breaks: "refused_delta_ends_a_stream", change: func(m *model) {
+			m.emit = func(emit func(adapters.Delta) error) func(adapters.Delta) error {
+				return func(d adapters.Delta) error {
+					if emit(d) != nil {
+						return errors.New("nobody watches")
+					}
+					return nil
+				}
+			}
+		}},
+		{name: "holds the connection", breaks: "refused_delta_ends_a_stream", change: func(m *model) { m.clinging = true }},
+		{name: "streams on after the caller has left", breaks: "caller_gone_within_a_stream", change: func(m *model) {
+			m.context = context.WithoutCancel
+		}},
+		{name: "takes no answer in one piece", breaks: "plain_answer_to_a_stream_request", change: func(m *model) {
+			m.decode = func(a vendorhttp.Answer) (modelAnswer, error) { return modelAnswer{}, a.Invalid("no stream") }
+		}},
+		{name: "shows the key in an error within a stream", breaks: "error_within_a_stream_has_its_kind", change: onFailure(
+			normalize.KindVendorFault, func(e *normalize.Error) error { e.Detail += plantedKey; return e },
+		)},
+		{name: "names no errors", breaks: "error_within_a_stream_has_its_kind", vendor: func(v *Vendor) { v.StreamErrors = nil }},
 		{name: "has a bad name", breaks: "spec_is_complete", vendor: func(v *Vendor) { v.Spec.Name = "Model Vendor" }},
 		{name: "shares its settings", breaks: "spec_is_complete", vendor: func(v *Vendor) {
 			one := new(modelSettings)
@@ -359,6 +538,34 @@ func caseOf(t *testing.T, name string) promise {
 	t.Fatalf("there is no case %s", name)
 	return promise{}
 }
+
+// onEnd changes what follows from the end of a stream's body.
+func onEnd(then func(*vendorhttp.Telling) error) func(*model) {
+	return func(m *model) {
+		m.next = func(told *vendorhttp.Telling, data []byte, err error) ([]byte, error) {
+			if e := normalize.AsError(err); e != nil && e.Kind == normalize.KindTruncated {
+				err = then(told)
+			}
+			return data, err
+		}
+	}
+}
+
+// greedy reads until what it was given to fill is full.
+type greedy struct{ source io.Reader }
+
+func (g *greedy) Read(p []byte) (int, error) {
+	n, err := io.ReadFull(g.source, p)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// reading makes a reader of a function.
+type reading func(p []byte) (int, error)
+
+func (r reading) Read(p []byte) (int, error) { return r(p) }
 
 // onFailure changes what Send returns for failures of a kind.
 func onFailure(kind normalize.Kind, change func(*normalize.Error) error) func(*model) {

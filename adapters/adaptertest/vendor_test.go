@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -46,6 +47,14 @@ func modelVendor(change func(*model)) Vendor {
 			TwinPath: "/api",
 		},
 		Settings: func() adapters.Settings { return &modelSettings{APIKey: normalize.NewSecret(plantedKey)} },
+		StreamErrors: []StreamError{
+			{Data: `{"error":429}`, Kind: normalize.KindRateLimited},
+			{Data: `{"error":500,"because":"of ` + plantedKey + `"}`, Kind: normalize.KindVendorFault},
+		},
+		StreamStrays: []string{
+			`{"thread":"another","piece":"` + Stray + `"}`,
+			`{"aside":true,"piece":"` + Stray + `","end":true}`,
+		},
 	}
 }
 
@@ -82,7 +91,15 @@ type model struct {
 	deletes func() bool // false: it only says so
 	mode    func(normalize.Mode) normalize.Mode
 
+	source func(*vendorhttp.Stream) io.Reader                                     // of a stream's bytes
+	next   func(told *vendorhttp.Telling, data []byte, err error) ([]byte, error) // after the next event
+	say    func(told *vendorhttp.Telling, literal string) error                   // a piece of the text
+	emit   func(func(adapters.Delta) error) func(adapters.Delta) error            // before it is called
+
 	credulous bool   // it takes the answer of any conversation
+	shy       bool   // it asks for no stream
+	deaf      bool   // it hears no errors
+	clinging  bool   // it does not let go of the connection
 	plainKey  string // the key as a string
 }
 
@@ -95,6 +112,16 @@ type modelAnswer struct {
 func (m *model) Close() error { return m.client.Close() }
 
 func (m *model) Send(ctx context.Context, turn adapters.Turn) (adapters.Reply, error) {
+	ctx, known, body := m.prepare(ctx, turn, false)
+	answer, err := m.ask(ctx, body)
+	if err != nil {
+		return m.outcome(adapters.Reply{}, err)
+	}
+	return m.outcome(m.whole(answer, known))
+}
+
+// prepare gives the context of a call, the vendor's thread, and the request.
+func (m *model) prepare(ctx context.Context, turn adapters.Turn, stream bool) (context.Context, string, []byte) {
 	if m.context != nil {
 		ctx = m.context(ctx)
 	}
@@ -102,27 +129,122 @@ func (m *model) Send(ctx context.Context, turn adapters.Turn) (adapters.Reply, e
 		m.before(ctx, m)
 	}
 	remote := m.remote(turn.Remote)
-	body := encode(map[string]string{"thread": remote.ThreadID, "text": m.text(turn.Message.Text)})
-	answer, err := m.ask(ctx, body)
-	if err != nil {
-		return m.outcome(adapters.Reply{}, err)
-	}
+	return ctx, remote.ThreadID, encode(map[string]any{"thread": remote.ThreadID, "text": m.text(turn.Message.Text), "stream": stream})
+}
+
+// whole reads an answer in one piece.
+func (m *model) whole(answer vendorhttp.Answer, known string) (adapters.Reply, error) {
 	read := m.decode
 	if read == nil {
 		read = decodeModel
 	}
 	said, err := read(answer)
 	if err != nil {
-		return m.outcome(adapters.Reply{}, err)
+		return adapters.Reply{}, err
 	}
-	if remote.ThreadID != "" && *said.Thread != remote.ThreadID && !m.credulous {
-		return m.outcome(adapters.Reply{}, answer.Invalid("another conversation"))
+	if known != "" && *said.Thread != known && !m.credulous {
+		return adapters.Reply{}, answer.Invalid("another conversation")
 	}
 	reply := adapters.Reply{Remote: normalize.Remote{ThreadID: *said.Thread}}
 	if !said.Silent {
 		reply.Messages = []normalize.Message{spoken(*said.Reply)}
 	}
-	return m.outcome(reply, nil)
+	return reply, nil
+}
+
+// frame is an event of a stream.
+type frame struct {
+	Thread string
+	Piece  json.RawMessage
+	End    bool
+	Error  int
+	Aside  bool
+}
+
+func (m *model) Stream(ctx context.Context, turn adapters.Turn, emit func(adapters.Delta) error) (adapters.Reply, error) {
+	if m.emit != nil {
+		emit = m.emit(emit)
+	}
+	ctx, known, body := m.prepare(ctx, turn, !m.shy)
+	stream, err := m.client.Open(ctx, vendorhttp.Call{Method: http.MethodPost, Path: "/messages", Body: body, Accept: vendorhttp.AcceptStream})
+	if err != nil {
+		return m.outcome(adapters.Reply{}, err)
+	}
+	if !m.clinging {
+		defer stream.Close()
+	}
+	if !stream.EventStream() {
+		answer, err := stream.Answer()
+		if err != nil {
+			return m.outcome(adapters.Reply{}, err)
+		}
+		reply, err := m.whole(answer, known)
+		if err == nil && len(reply.Messages) > 0 {
+			reply, err = vendorhttp.ShowWhole(reply, emit)
+		}
+		return m.outcome(reply, err)
+	}
+	head := vendorhttp.Answer{Status: stream.Status, Header: stream.Header}
+	var source io.Reader = stream
+	if m.source != nil {
+		source = m.source(stream)
+	}
+	told := vendorhttp.NewTelling(source, head, "", emit)
+	err = m.listen(told, head, &known)
+	if err == nil {
+		stream.Drain()
+	}
+	reply := adapters.Reply{Remote: normalize.Remote{ThreadID: known}, Skipped: told.Skipped()}
+	if text := told.Text(); text != "" {
+		reply.Messages = []normalize.Message{spoken(text)}
+		if err != nil {
+			reply.Messages[0].Status = normalize.StatusIncomplete
+		}
+	}
+	return m.outcome(reply, told.Failure(err))
+}
+
+// listen reads a stream to its end.
+func (m *model) listen(told *vendorhttp.Telling, head vendorhttp.Answer, thread *string) error {
+	for {
+		data, err := told.Next()
+		if m.next != nil {
+			data, err = m.next(told, data, err)
+		}
+		if errors.Is(err, io.EOF) { // only where a test makes it so
+			return told.Finish()
+		}
+		if err != nil {
+			return err
+		}
+		var f frame
+		if err := json.Unmarshal(data, &f); err != nil {
+			return head.Invalid("an odd event")
+		}
+		switch {
+		case f.Error != 0 && !m.deaf:
+			return head.Reported(vendorhttp.Fault{Kind: vendorhttp.KindOfStatus(f.Error, false), Message: "sorry"}, normalize.Secret{})
+		case f.Aside && !m.credulous:
+			told.Skip()
+			continue
+		case *thread != "" && f.Thread != "" && f.Thread != *thread && !m.credulous:
+			return head.Invalid("another conversation")
+		case *thread == "":
+			*thread = f.Thread
+		}
+		if f.Piece != nil {
+			say := told.Say
+			if m.say != nil {
+				say = func(literal string) error { return m.say(told, literal) }
+			}
+			if err := say(string(f.Piece)); err != nil {
+				return err
+			}
+		}
+		if f.End {
+			return told.Finish()
+		}
+	}
 }
 
 func spoken(text string) normalize.Message {
@@ -279,7 +401,10 @@ func (t *modelTwin) one(f func(*modelThread) any) http.HandlerFunc {
 }
 
 func (t *modelTwin) send(w http.ResponseWriter, r *http.Request) {
-	var said struct{ Thread, Text string }
+	var said struct {
+		Thread, Text string
+		Stream       bool
+	}
 	body, _ := io.ReadAll(r.Body)
 	if err := json.Unmarshal(body, &said); err != nil {
 		http.Error(w, "JSON", http.StatusBadRequest)
@@ -302,7 +427,16 @@ func (t *modelTwin) send(w http.ResponseWriter, r *http.Request) {
 	}
 	reply := bot.Answer(len(thread.texts), thread.texts[0], said.Text)
 	thread.lines = append(thread.lines, map[string]string{"role": "assistant", "text": reply})
-	_, _ = w.Write(encode(map[string]any{"thread": said.Thread, "reply": reply}))
+	if !said.Stream {
+		_, _ = w.Write(encode(map[string]any{"thread": said.Thread, "reply": reply}))
+		return
+	}
+	w.Header().Set("Content-Type", "text/event-stream")
+	for _, piece := range bot.Pieces(reply) {
+		fmt.Fprintf(w, "data: %s\n\n", bytes.TrimSpace(encode(map[string]any{"thread": said.Thread, "piece": piece})))
+		w.(http.Flusher).Flush()
+	}
+	fmt.Fprintf(w, "data: %s\n\n", bytes.TrimSpace(encode(map[string]any{"thread": said.Thread, "end": true})))
 }
 
 func (t *modelTwin) list(w http.ResponseWriter, r *http.Request) {

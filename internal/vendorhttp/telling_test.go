@@ -322,11 +322,17 @@ func TestOnlyAnEventStreamIsOne(t *testing.T) {
 	}
 }
 
+// The vendor ends the body when it has seen that its end mark was read.
 func TestAConnectionIsUsedAgainAfterAStream(t *testing.T) {
 	var conns atomic.Int64
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	end := make(chan struct{})
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, say("We open")+done)
 		w.(http.Flusher).Flush()
+		select {
+		case <-end:
+		case <-r.Context().Done():
+		}
 	}))
 	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		if state == http.StateNew {
@@ -345,10 +351,11 @@ func TestAConnectionIsUsedAgainAfterAStream(t *testing.T) {
 		if _, err := tell(stream, nil); err != nil {
 			t.Fatal(err)
 		}
+		end <- struct{}{}
 		stream.Drain()
 		stream.Close()
 	}
-	// Draining gives up on a vendor that is slow to end, and so may a slow machine.
+	// Draining gives up on a vendor that is slow to end, and so it may on a slow machine.
 	if n := conns.Load(); n > calls/2 {
 		t.Errorf("%d streams in a row took %d connections", calls, n)
 	}
