@@ -29,7 +29,7 @@ func (g *Guard) Check(rawURL string) *normalize.Error {
 		return refuse("a URL is ASCII without spaces and backslashes: write other characters with %%, and an international host name as xn--")
 	}
 	u, err := url.Parse(rawURL)
-	if err != nil || u.Opaque != "" || u.Hostname() == "" {
+	if err != nil {
 		return refuse("this is not a URL: write https://host/path")
 	}
 	plain := u.Scheme == "http"
@@ -101,13 +101,13 @@ func (g *Guard) admit(target netip.AddrPort, plain bool) *normalize.Error {
 		return refuseAddress(ip, "a listener of ours, or the database")
 	case g.isAllowed(ip):
 		return nil
-	case local:
-		return refuseAddress(ip, "an address of this machine")
 	}
 	if purpose := specialPurpose(ip); purpose != "" {
 		return refuseAddress(ip, purpose)
 	}
 	switch {
+	case local:
+		return refuseAddress(ip, "an address of this machine")
 	case plain:
 		return refusePlain(fmt.Errorf("%v is in no allowed range", ip))
 	case port < 1024 && port != 443 && port != 80:

@@ -120,6 +120,10 @@ func TestFetchTakesNoMoreThanItsLimit(t *testing.T) {
 			z := gzip.NewWriter(w)
 			z.Write(body)
 			z.Close()
+		case "/promised":
+			w.Header().Set("Content-Length", "1000000")
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
 		case "/endless":
 			for {
 				if _, err := w.Write(body); err != nil {
@@ -135,7 +139,7 @@ func TestFetchTakesNoMoreThanItsLimit(t *testing.T) {
 			}
 		}
 	}
-	for _, path := range []string{"/length", "/chunked", "/gzip", "/endless"} {
+	for _, path := range []string{"/length", "/chunked", "/gzip", "/promised", "/endless"} {
 		for _, limit := range []int64{999, 1, 0} {
 			file, e := g.Fetch(t.Context(), base+path, limit)
 			if e == nil || e.Kind != normalize.KindInvalidRequest || !strings.Contains(e.Text(), fmt.Sprintf("larger than %d bytes", limit)) {
@@ -284,12 +288,22 @@ func TestHTTPSIsVerified(t *testing.T) {
 	}
 }
 
-func TestPlainHTTPBehindANameNeedsAnAllowedAddress(t *testing.T) {
+// These addresses are public: they must not be reached from here, and are refused
+// for the scheme and for the port.
+func TestSchemeAndPortAreJudgedWithTheAddressBehindAName(t *testing.T) {
 	g := outbound.New(outbound.Options{AllowCIDRs: prefixes("127.0.0.1/32"), Resolver: always("1.1.1.1", "2606:4700:4700::1111")})
-	_, e := g.Fetch(t.Context(), "http://files.test/", limit)
-	refused(t, "http to a public address behind a name", e)
-	if e != nil && !strings.Contains(e.Text(), "https") {
-		t.Errorf("refused for another reason: %v", e)
+	for u, reason := range map[string]string{
+		"http://files.test/":      "plain http",
+		"http://files.test:8080/": "plain http",
+		"http://files.test:22/":   "plain http",
+		"https://files.test:22/":  "another protocol",
+		"https://files.test:25/":  "another protocol",
+	} {
+		_, e := g.Fetch(t.Context(), u, limit)
+		refused(t, u, e)
+		if e != nil && !strings.Contains(e.Text(), reason) {
+			t.Errorf("%s is refused for another reason: %v", u, e)
+		}
 	}
 }
 

@@ -134,9 +134,6 @@ func (g *Guard) Do(req *http.Request) (*http.Response, *normalize.Error) {
 // detail is for what neither the guard, nor the context, nor the clock explains.
 func (g *Guard) failure(ctx context.Context, err error, detail string) *normalize.Error {
 	var known *normalize.Error
-	if errors.As(err, &known) {
-		return known
-	}
 	if ctx.Err() != nil {
 		failure := &normalize.Error{Kind: normalize.KindCanceled}
 		switch cause := context.Cause(ctx); {
@@ -146,6 +143,9 @@ func (g *Guard) failure(ctx context.Context, err error, detail string) *normaliz
 			failure.Kind = normalize.KindDeadline
 		}
 		return failure
+	}
+	if errors.As(err, &known) {
+		return known
 	}
 	failure := &normalize.Error{Kind: normalize.KindInvalidRequest, Detail: detail, Cause: harmless(err)}
 	var netErr net.Error
