@@ -4,7 +4,9 @@ import (
 	"strings"
 	"testing"
 
+	"chatmux/adapters"
 	"chatmux/internal/vendorhttp"
+	"chatmux/normalize"
 )
 
 func BenchmarkEncodeSend(b *testing.B) {
@@ -29,4 +31,20 @@ func BenchmarkDecodeReply(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkStream is an answer of 1,000 deltas, from its bytes to whoever watches.
+func BenchmarkStream(b *testing.B) {
+	const deltas = 1000
+	body := strings.Repeat(frame("We open ", false), deltas) + frame("", true)
+	head := vendorhttp.Answer{Status: 200}
+	emit := func(adapters.Delta) error { return nil }
+	b.ReportAllocs()
+	for b.Loop() {
+		told := vendorhttp.NewTelling(strings.NewReader(body), head, "", emit)
+		if _, err := collect(told, head, conversationID, normalize.Secret{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*deltas), "ns/delta")
 }

@@ -156,6 +156,15 @@ func perform(t *testing.T, a adapters.Adapter, c call) (got string, raws []json.
 	switch c.Do {
 	case "Send":
 		reply(a.Send(ctx, turn))
+	case "Stream":
+		var shown []string
+		r, err := a.(adapters.Streamer).Stream(ctx, turn, func(d adapters.Delta) error {
+			shown = append(shown, d.Text)
+			return nil
+		})
+		fmt.Fprintf(&out, `{"shown":%s,"reply":`, jsonOf(t, shown))
+		reply(r, err)
+		out.WriteByte('}')
 	case "SendAttachments":
 		reply(a.(adapters.AttachmentSender).SendAttachments(ctx, turn))
 	case "SendAsOperator":

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -22,6 +23,67 @@ func frame(content string, done bool) string {
 func told(body io.Reader) (adapters.Reply, error) {
 	head := vendorhttp.Answer{Status: 200}
 	return collect(vendorhttp.NewTelling(body, head, "", nil), head, "", normalize.Secret{})
+}
+
+// watched reads a stream of a new conversation, and gives what it shows.
+func watched(body io.Reader) (shown []string, reply adapters.Reply, err error) {
+	head := vendorhttp.Answer{Status: 200}
+	reply, err = collect(vendorhttp.NewTelling(body, head, "", func(d adapters.Delta) error {
+		shown = append(shown, d.Text)
+		return nil
+	}), head, "", normalize.NewSecret(apiKey))
+	return shown, reply, err
+}
+
+func TestOnlyCompletionsAreStreamed(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Settings)
+		want   bool
+	}{"completions": {nil, true}, "web chat": {withWebChat, true}, "messages": {styleMessages, false}} {
+		if _, ok := openAt(t, "http://127.0.0.1:1", c.change).(adapters.Streamer); ok != c.want {
+			t.Errorf("%s: streams %v, want %v", name, ok, c.want)
+		}
+	}
+}
+
+// U26: what was shown of our conversation is kept; nothing of the other one is.
+func TestAStreamThatGoesOnInAnotherConversationEndsThere(t *testing.T) {
+	foreign := "data: {\"conversationId\":\"theirs\",\"content\":\"a secret\",\"done\":true," +
+		"\"citations\":[{\"filename\":\"secret.pdf\"}]}\n\n"
+	shown, reply, err := watched(strings.NewReader(frame("We open ", false) + foreign))
+	if e := wantKind(t, err, normalize.KindInvalidReply); e.Phase != normalize.PhaseContent {
+		t.Errorf("phase %s, want %s", e.Phase, normalize.PhaseContent)
+	}
+	if diff := cmp.Diff([]string{"We open "}, shown); diff != "" {
+		t.Errorf("shown (-want +got):\n%s", diff)
+	}
+	want := adapters.Reply{Remote: normalize.Remote{ThreadID: conversationID}, Messages: []normalize.Message{
+		{Role: normalize.RoleAssistant, Type: normalize.TypeText, Text: "We open ", Status: normalize.StatusIncomplete},
+	}}
+	if diff := cmp.Diff(want, reply); diff != "" {
+		t.Errorf("kept (-want +got):\n%s", diff)
+	}
+}
+
+func TestAFrameThatIsNoErrorIsNone(t *testing.T) {
+	for _, more := range []string{
+		`"error":null`, `"error":""`, `"error":false`, `"error":{}`, `"error":[]`, `"error":0`, `"detail":"of the answer"`, `"detail":null`,
+	} {
+		body := fmt.Sprintf("data: {\"conversationId\":%q,\"content\":\"a\",%s}\n\n", conversationID, more) + frame("", true)
+		if _, reply, err := watched(strings.NewReader(body)); err != nil || reply.Messages[0].Text != "a" {
+			t.Errorf("%s: %v", more, err)
+		}
+	}
+}
+
+func TestAnErrorWithinAStreamSaysWhatIsKnown(t *testing.T) {
+	_, _, err := watched(strings.NewReader("data: {\"error\":{\"code\":\"throttled\",\"message\":\"" + apiKey +
+		" was throttled. Expected available in 7 seconds.\"}}\n\n"))
+	e := wantKind(t, err, normalize.KindRateLimited)
+	if e.Phase != normalize.PhaseStatus || e.VendorStatus != 200 || e.VendorCode != "throttled" || e.RetryAfter != 7*time.Second ||
+		!strings.Contains(e.Text(), "was throttled") || strings.Contains(e.Text(), apiKey) {
+		t.Errorf("%+v", e)
+	}
 }
 
 func TestUnaskedStreamIsCollected(t *testing.T) {
