@@ -57,7 +57,7 @@ func abilitiesOf(c *config.Config) ([]ability, error) {
 			*remote.Endpoint() = "http://127.0.0.1" // where a twin would be
 			defer func() { *remote.Endpoint() = adapters.Sandbox }()
 		}
-		opened, err := app.OpenBackend(specs[b.Adapter], b, nil, zap.NewNop(), metrics)
+		opened, err := app.OpenBackend(specs[b.Adapter], b, zap.NewNop(), metrics)
 		if err != nil {
 			return nil, err
 		}

@@ -113,7 +113,7 @@ func New(ctx context.Context, c *config.Config, o Options) (_ *App, err error) {
 		return nil, err
 	}
 	a.engine = engine.New(engine.Options{
-		Store: a.store, Setup: setup, Lease: c.Limits.Idempotency.Lease, Settle: o.Settling, CheckURL: a.guard.Check,
+		Store: a.store, Setup: setup, Lease: c.Limits.Idempotency.Lease, Settle: o.Settling, CheckURL: a.guard.Check, Fetch: a.fetch,
 		Log: a.log, Metrics: a.metrics,
 	})
 	if err := a.engine.Recover(ctx); err != nil {
@@ -187,9 +187,8 @@ func dsn(s config.Store) string {
 	return s.Postgres.Reveal()
 }
 
-// OpenBackend puts one configured adapter behind its guards. It dials nobody. Fetch
-// gets the files that callers name by URL; nil leaves them to the vendor.
-func OpenBackend(spec adapters.Spec, c config.Backend, fetch backend.Fetch, log *zap.Logger, metrics *telemetry.Metrics) (*backend.Backend, error) {
+// OpenBackend puts one configured adapter behind its guards. It dials nobody.
+func OpenBackend(spec adapters.Spec, c config.Backend, log *zap.Logger, metrics *telemetry.Metrics) (*backend.Backend, error) {
 	adapter, err := spec.Open(c.Settings, adapters.Env{
 		Connect: c.Timeouts.Connect, FirstByte: c.Timeouts.FirstByte, Idle: c.Timeouts.Idle, MaxInFlight: c.MaxInFlight,
 	})
@@ -203,7 +202,7 @@ func OpenBackend(spec adapters.Spec, c config.Backend, fetch backend.Fetch, log 
 	return backend.New(backend.Options{
 		Name: c.Name, Vendor: spec.Name, Bot: bot, Adapter: adapter, Total: c.Timeouts.Total,
 		Breaker: backend.BreakerOptions(c.Breaker), Retry: backend.RetryOptions(c.Retry),
-		MaxInFlight: c.MaxInFlight, Fetch: fetch, Log: log, Metrics: metrics,
+		MaxInFlight: c.MaxInFlight, Log: log, Metrics: metrics,
 	}), nil
 }
 

@@ -49,7 +49,7 @@ func (a *App) openUnit(c config.Backend) (*unit, error) {
 		*remote.Endpoint() = adapters.BaseURL(twin.URL() + spec.TwinPath)
 		a.log.Info("the vendor's built-in twin answers for this backend", zap.String("backend", c.Name), zap.String("twin", twin.URL()))
 	}
-	b, err := OpenBackend(spec, opened, a.fetch, a.log, a.metrics)
+	b, err := OpenBackend(spec, opened, a.log, a.metrics)
 	if err != nil {
 		return nil, errors.Join(err, u.close())
 	}
@@ -129,10 +129,10 @@ func (a *App) Reload(c *config.Config) error {
 	if err := a.api.SetCallers(callersOf(c)); err != nil {
 		return undo(err)
 	}
-	a.engine.Use(setup)
+	idle := a.engine.Use(setup)
 	a.units = units
 	for _, u := range old {
-		a.retire(u)
+		a.retire(u, idle)
 	}
 	if next, now := atStart(c), atStart(a.config); !reflect.DeepEqual(next, now) {
 		a.log.Warn("listen, admin, store, log, public_url, outbound, webhooks and limits other than timeout take effect at the next start")
@@ -148,9 +148,9 @@ func atStart(c *config.Config) config.Config {
 }
 
 // retire closes a unit once nothing runs on it any more.
-func (a *App) retire(u *unit) {
+func (a *App) retire(u *unit, idle func() bool) {
 	a.retired.Go(func() {
-		for end := time.Now().Add(u.given.Timeouts.Total); u.backend.State().InFlight > 0 && time.Now().Before(end); {
+		for !idle() { // at most as long as a send may take
 			time.Sleep(50 * time.Millisecond)
 		}
 		if err := u.close(); err != nil {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,16 +42,9 @@ type Options struct {
 	Breaker     BreakerOptions
 	Retry       RetryOptions
 	MaxInFlight int
-	Fetch       Fetch // gets the files that callers name by URL; nil: they are named to the vendor as they are
 	Log         *zap.Logger
 	Metrics     *telemetry.Metrics
 }
-
-// Fetch gets a file of at most limit bytes from a URL that a caller gave.
-type Fetch func(ctx context.Context, url string, limit int64) (adapters.File, *normalize.Error)
-
-// maxFile is the largest file that is fetched to be uploaded: 32 MiB.
-const maxFile = 32 << 20
 
 // RetryOptions bound second tries at the same backend.
 type RetryOptions struct {
@@ -66,12 +60,12 @@ type Backend struct {
 	adapter           adapters.Adapter
 	total             time.Duration
 	retry             RetryOptions
-	fetch             Fetch
 	log               *zap.Logger
 	metrics           *telemetry.Metrics
 
 	sends   *breaker // for sends and what prepares them
-	control *breaker // for everything else, so that a broken list does not stop the conversation
+	control *breaker // for what callers ask beside that: a mode, a deletion
+	lists   *breaker // for what is read for our own books, so that a broken list stops nothing else
 	slots   chan struct{}
 	budget  retryBudget
 
@@ -82,16 +76,19 @@ type Backend struct {
 // New puts an adapter behind its guards.
 func New(o Options) *Backend {
 	b := &Backend{
-		name: o.Name, vendor: o.Vendor, bot: o.Bot, adapter: o.Adapter, total: o.Total, retry: o.Retry, fetch: o.Fetch,
+		name: o.Name, vendor: o.Vendor, bot: o.Bot, adapter: o.Adapter, total: o.Total, retry: o.Retry,
 		log: o.Log.With(zap.String("backend", o.Name)), metrics: o.Metrics, slots: make(chan struct{}, o.MaxInFlight),
 	}
 	b.sends = newBreaker(o.Breaker, func(c change) {
 		b.metrics.BreakerChanged(b.name, c.to)
 		b.log.Warn("breaker changed", zap.String("state", c.to), zap.Stringer("cause", c.cause))
 	})
-	b.control = newBreaker(o.Breaker, func(c change) {
-		b.log.Warn("breaker of list and control calls changed", zap.String("state", c.to), zap.Stringer("cause", c.cause))
-	})
+	beside := func(which string) func(change) {
+		return func(c change) {
+			b.log.Warn("breaker of "+which+" calls changed", zap.String("state", c.to), zap.Stringer("cause", c.cause))
+		}
+	}
+	b.control, b.lists = newBreaker(o.Breaker, beside("control")), newBreaker(o.Breaker, beside("list"))
 	return b
 }
 
@@ -138,8 +135,8 @@ type Admission struct {
 // breaker lets one through, and a place is free within 100 ms. The refusal is of
 // KindCoolingDown, KindBreakerOpen or KindBackendBusy, with RetryAfter.
 func (b *Backend) Admit(ctx context.Context) (*Admission, *normalize.Error) {
-	if rest := time.Until(time.Unix(0, b.coolUntil.Load())); rest > 0 {
-		return nil, b.named(&normalize.Error{Kind: normalize.KindCoolingDown, RetryAfter: rest})
+	if refusal := b.coolingDown(); refusal != nil {
+		return nil, refusal
 	}
 	t, refusal := b.sends.allow()
 	if refusal != nil {
@@ -151,6 +148,14 @@ func (b *Backend) Admit(ctx context.Context) (*Admission, *normalize.Error) {
 	}
 	b.budget.request(time.Now())
 	return &Admission{backend: b, ticket: t}, nil
+}
+
+// coolingDown is the refusal as long as the vendor's pause lasts; nil after it.
+func (b *Backend) coolingDown() *normalize.Error {
+	if rest := time.Until(time.Unix(0, b.coolUntil.Load())); rest > 0 {
+		return b.named(&normalize.Error{Kind: normalize.KindCoolingDown, RetryAfter: rest})
+	}
+	return nil
 }
 
 func (b *Backend) takeSlot(ctx context.Context) *normalize.Error {
@@ -222,44 +227,19 @@ func (b *Backend) NeedsPreparing(remote normalize.Remote) bool {
 	return users && remote.UserID == "" || threads && remote.ThreadID == ""
 }
 
-// Upload gives the vendor the files that it does not have yet: each attachment
-// without an id of its own is fetched and uploaded. It returns the attachments as
-// the message is to name them. A failure leaves the message certainly unsent; one
-// of the caller's own URL says nothing about the backend.
-func (a *Admission) Upload(ctx context.Context, attachments []normalize.Attachment) ([]normalize.Attachment, *normalize.Error) {
-	b := a.backend
-	uploader, ok := b.adapter.(adapters.Uploader)
-	if !ok || b.fetch == nil {
-		return attachments, nil
+// Upload gives the vendor a file and returns the vendor's id of it. A failure leaves
+// the message certainly unsent.
+func (a *Admission) Upload(ctx context.Context, file adapters.File) (id string, failure *normalize.Error) {
+	uploader, ok := a.backend.adapter.(adapters.Uploader)
+	if !ok {
+		return "", a.backend.named(&normalize.Error{Kind: normalize.KindUnsupported, Detail: "the backend takes no files"})
 	}
-	uploaded := make([]normalize.Attachment, len(attachments))
-	for i, given := range attachments {
-		if uploaded[i] = given; given.ID != "" {
-			continue
-		}
-		file, failure := b.fetch(ctx, given.URL, maxFile)
-		if failure != nil {
-			return nil, failure
-		}
-		file.Type = given.Type
-		if given.Filename != "" {
-			file.Name = given.Filename
-		}
-		if given.ContentType != "" {
-			file.ContentType = given.ContentType
-		}
-		failure = b.run(ctx, "upload", a.reportFailure, func(ctx context.Context) error {
-			made, err := uploader.Upload(ctx, file)
-			if err == nil {
-				uploaded[i].ID = normalize.CleanText(made.ID)
-			}
-			return err
-		})
-		if failure != nil {
-			return nil, failure
-		}
-	}
-	return uploaded, nil
+	failure = a.backend.run(ctx, "upload", a.reportFailure, func(ctx context.Context) error {
+		made, err := uploader.Upload(ctx, file)
+		id = normalize.CleanText(made.ID)
+		return err
+	})
+	return id, failure
 }
 
 // Send gives the vendor the message, once. The reply is cleaned: its text is fit to
@@ -332,7 +312,7 @@ func (b *Backend) SwitchMode(ctx context.Context, remote normalize.Remote, mode 
 	if !ok {
 		return b.named(&normalize.Error{Kind: normalize.KindUnsupported, Detail: "the backend cannot switch the mode"})
 	}
-	return b.controlCall(ctx, "switch_mode", func(ctx context.Context) error { return switcher.SwitchMode(ctx, remote, mode) })
+	return b.beside(ctx, b.control, "switch_mode", func(ctx context.Context) error { return switcher.SwitchMode(ctx, remote, mode) })
 }
 
 // DeleteThread erases a conversation at the vendor. False where it cannot: then
@@ -342,14 +322,15 @@ func (b *Backend) DeleteThread(ctx context.Context, remote normalize.Remote) (bo
 	if !ok {
 		return false, nil
 	}
-	return true, b.controlCall(ctx, "delete_thread", func(ctx context.Context) error { return deleter.DeleteThread(ctx, remote) })
+	return true, b.beside(ctx, b.control, "delete_thread", func(ctx context.Context) error { return deleter.DeleteThread(ctx, remote) })
 }
 
 // maxListPages bounds how much of a vendor's list is read at once.
 const maxListPages = 50
 
 // ListMessages reads a conversation's messages at the vendor, oldest first, cleaned.
-// False where the vendor cannot list: then nothing was called.
+// False where the vendor cannot list: then nothing was called. It respects the pauses
+// that the vendor asks for, but its own failures do not hold up sends.
 func (b *Backend) ListMessages(ctx context.Context, remote normalize.Remote) ([]normalize.Message, bool, *normalize.Error) {
 	lister, ok := b.adapter.(adapters.MessageLister)
 	if !ok {
@@ -358,8 +339,11 @@ func (b *Backend) ListMessages(ctx context.Context, remote normalize.Remote) ([]
 	var all []normalize.Message
 	var page adapters.Page
 	for range maxListPages {
+		if refusal := b.coolingDown(); refusal != nil {
+			return nil, true, refusal
+		}
 		var got adapters.MessagePage
-		failure := b.controlCall(ctx, "list_messages", func(ctx context.Context) (err error) {
+		failure := b.beside(ctx, b.lists, "list_messages", func(ctx context.Context) (err error) {
 			got, err = lister.ListMessages(ctx, remote, page)
 			return err
 		})
@@ -371,29 +355,52 @@ func (b *Backend) ListMessages(ctx context.Context, remote normalize.Remote) ([]
 		}
 		all = append(all, got.Messages...)
 		if page.Cursor = got.NextCursor; page.Cursor == "" {
+			sortByTime(all)
 			return all, true, nil
 		}
 	}
 	return nil, true, b.named(&normalize.Error{Kind: normalize.KindTooLarge, Detail: "the backend's list of messages is longer than we read"})
 }
 
-func (b *Backend) controlCall(ctx context.Context, what string, call func(context.Context) error) *normalize.Error {
-	t, refusal := b.control.allow()
+// sortByTime puts pages in order whose order the vendor does not document. A list in
+// which a time is missing stays as it came.
+func sortByTime(messages []normalize.Message) {
+	if slices.ContainsFunc(messages, func(m normalize.Message) bool { return m.CreatedAt.IsZero() }) {
+		return
+	}
+	slices.SortStableFunc(messages, func(a, b normalize.Message) int { return a.CreatedAt.Compare(b.CreatedAt) })
+}
+
+// beside makes a call that is not on the way of a send.
+func (b *Backend) beside(ctx context.Context, guard *breaker, what string, call func(context.Context) error) *normalize.Error {
+	t, refusal := guard.allow()
 	if refusal != nil {
 		return b.named(refusal)
 	}
 	defer t.release()
-	return b.run(ctx, what, t.report, call)
+	return b.timed(ctx, what, t.report, call)
 }
 
-// run makes one call: within the backend's own deadline, with panics caught,
-// reported to the breaker, counted, logged, and the vendor's wish for a pause
-// remembered.
+// run makes one call on the way of a send: the vendor's wish for a pause is remembered
+// for all sends.
 func (b *Backend) run(ctx context.Context, what string, report func(*normalize.Error), call func(context.Context) error) *normalize.Error {
+	failure := b.timed(ctx, what, report, call)
+	if failure == nil {
+		b.growing.Store(0)
+	} else {
+		b.coolDown(failure)
+	}
+	return failure
+}
+
+// timed makes one call: within the backend's own deadline, with panics caught,
+// reported to the breaker, counted and logged.
+func (b *Backend) timed(ctx context.Context, what string, report func(*normalize.Error), call func(context.Context) error) *normalize.Error {
 	began := time.Now()
 	deadline := began.Add(b.total)
-	if budget, ok := ctx.Deadline(); ok && deadline.Sub(budget).Abs() < tie {
-		deadline = budget.Add(-tie) // on a tie it is the backend that was too slow
+	if budget, ok := ctx.Deadline(); ok && budget.Before(deadline) && deadline.Sub(budget) <= b.total/tieShare {
+		// What the send has used up before is little: it is the backend that is too slow.
+		deadline = budget.Add(-tieMargin)
 	}
 	ctx, cancel := context.WithDeadlineCause(ctx, deadline, &normalize.Error{Kind: normalize.KindTimeout})
 	defer cancel()
@@ -401,20 +408,22 @@ func (b *Backend) run(ctx context.Context, what string, report func(*normalize.E
 	report(failure)
 	took := time.Since(began)
 	if failure == nil {
-		b.growing.Store(0)
 		b.metrics.Attempt(b.name, "ok", took)
 		b.log.Debug("backend called", zap.String("call", what), zap.Duration("took", took))
 		return nil
 	}
-	b.coolDown(failure)
 	b.metrics.Attempt(b.name, failure.Kind.String(), took)
 	b.log.Warn("backend call failed", zap.String("call", what), zap.Duration("took", took), zap.Stringer("kind", failure.Kind),
 		zap.Stringer("phase", failure.Phase), zap.Int("vendor_status", failure.VendorStatus), zap.String("detail", failure.Text()), zap.Error(failure.Cause))
 	return failure
 }
 
-// tie is how close two deadlines may lie to count as the same moment.
-const tie = 5 * time.Millisecond
+// A send's budget and the backend's own time count as the same moment where they lie
+// within a tenth of that time; then the backend's ends first, by the margin.
+const (
+	tieShare  = 10
+	tieMargin = 5 * time.Millisecond
+)
 
 func guarded(ctx context.Context, log *zap.Logger, what string, call func(context.Context) error) (failure *normalize.Error) {
 	defer func() {
@@ -433,8 +442,7 @@ func (b *Backend) coolDown(failure *normalize.Error) {
 	switch {
 	case pause == 0:
 		return
-	case pause > 0: // quota: the vendor's own word counts only if it is longer
-		pause = max(pause, min(failure.RetryAfter, maxCoolDown))
+	case pause > 0: // a quota: as long as a pause can be
 	case failure.RetryAfter > 0:
 		pause = min(max(failure.RetryAfter, minCoolDown), maxCoolDown)
 	default:

@@ -43,6 +43,7 @@ type breaker struct {
 	// into it or block: state is kept in mu, and the changes wait in pending until
 	// the caller that caused them is out of the lock.
 	mu        sync.Mutex
+	changes   int // how often the state changed: a ticket from before says nothing about now
 	state     gobreaker.State
 	since     time.Time
 	openUntil time.Time
@@ -80,6 +81,7 @@ func (b *breaker) onChange(_ string, _, to gobreaker.State) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.state, b.since = to, time.Now()
+	b.changes++
 	switch to {
 	case gobreaker.StateOpen:
 		b.openUntil, b.openedBy = b.since.Add(b.opens), b.cause
@@ -108,7 +110,7 @@ func (b *breaker) allow() (*ticket, *normalize.Error) {
 	done, err := b.cb.Allow()
 	b.flush()
 	b.mu.Lock()
-	state, openUntil := b.state, b.openUntil
+	state, openUntil, changes := b.state, b.openUntil, b.changes
 	b.mu.Unlock()
 	if err != nil {
 		wait := time.Second
@@ -117,7 +119,7 @@ func (b *breaker) allow() (*ticket, *normalize.Error) {
 		}
 		return nil, &normalize.Error{Kind: normalize.KindBreakerOpen, RetryAfter: wait}
 	}
-	t := &ticket{breaker: b, done: done}
+	t := &ticket{breaker: b, done: done, changes: changes}
 	if state == gobreaker.StateHalfOpen {
 		t.deadline = time.AfterFunc(probeDeadline, func() { t.report(&normalize.Error{Kind: normalize.KindTimeout}) })
 	}
@@ -129,6 +131,7 @@ func (b *breaker) allow() (*ticket, *normalize.Error) {
 type ticket struct {
 	breaker  *breaker
 	done     func(error)
+	changes  int         // the breaker's, when it was given
 	deadline *time.Timer // probes only
 	reported atomic.Bool
 }
@@ -143,18 +146,20 @@ func (t *ticket) report(failure *normalize.Error) {
 	}
 	b := t.breaker
 	var err error
-	switch {
-	case failure == nil:
-		b.inARow.Store(0)
-	default:
+	if failure != nil {
 		err = failure
-		if failure.Kind.Policy().Count == normalize.CountFailure {
-			b.mu.Lock()
+	}
+	b.mu.Lock()
+	if t.changes == b.changes {
+		switch {
+		case failure == nil:
+			b.inARow.Store(0)
+		case failure.Kind.Policy().Count == normalize.CountFailure:
 			b.cause = failure.Kind
-			b.mu.Unlock()
 			b.inARow.Add(1)
 		}
 	}
+	b.mu.Unlock()
 	t.done(err)
 	b.flush()
 }

@@ -69,10 +69,10 @@ func (b *Backend) HistoryLimits() adapters.HistoryLimits {
 // TakesAttachments reports whether a message with attachments can be sent.
 func (b *Backend) TakesAttachments() bool { return is[adapters.AttachmentSender](b.adapter) }
 
-// FetchesAttachments reports whether the files that a message names by URL are
-// fetched by us, to be uploaded.
-func (b *Backend) FetchesAttachments() bool {
-	return b.fetch != nil && is[adapters.Uploader](b.adapter)
+// Uploads reports whether the vendor has to be given the files of a message before
+// the message.
+func (b *Backend) Uploads() bool {
+	return is[adapters.Uploader](b.adapter) && is[adapters.AttachmentSender](b.adapter)
 }
 
 // TakesOperator reports whether a human of the vendor's side can be spoken for.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"strings"
 	"time"
 
@@ -49,6 +50,7 @@ func (s *sending) turnFor(b *backend.Backend, remote normalize.Remote) (adapters
 			past = after(past, holder.Since)
 		}
 		turn.History, s.carried = past, levelHistory
+	case s.message.Role != normalize.RoleUser: // a human does not tell the past
 	case s.thread.Carry == CarryTranscript, held && holder.Backend != b.Name() && !s.unheld:
 		past, err := s.past(primerMessages, primerBytes)
 		if err != nil {
@@ -65,11 +67,8 @@ func (s *sending) past(messages, bytes int) ([]normalize.Message, error) {
 	if messages == 0 || bytes == 0 {
 		return nil, nil
 	}
-	past, err := s.engine.store.History(s.ctx, s.thread.Tenant, s.thread.ID, s.message.ID, messages, bytes)
-	if err != nil {
-		return nil, s.notStored(err)
-	}
-	return past, nil
+	past, err := s.engine.store.History(context.WithoutCancel(s.ctx), s.thread.Tenant, s.thread.ID, s.message.ID, messages, bytes)
+	return past, err
 }
 
 // lastSeen is until when a backend held the thread before; zero where it never did.
@@ -83,9 +82,11 @@ func lastSeen(t *normalize.Thread, backendName string) time.Time {
 	return seen
 }
 
-func after(messages []normalize.Message, seen time.Time) []normalize.Message {
+// after gives the turns that began after a moment. Only what was said to us tells
+// when: the time of a reply is the vendor's.
+func after(messages []normalize.Message, moment time.Time) []normalize.Message {
 	for i, m := range messages {
-		if m.CreatedAt.After(seen) {
+		if m.Role == normalize.RoleUser && m.CreatedAt.After(moment) {
 			return messages[i:]
 		}
 	}

@@ -17,7 +17,8 @@ func (e *Engine) CreateThread(ctx context.Context, o Origin, made NewThread) (no
 		return normalize.Thread{}, err
 	}
 	defer end()
-	u := e.current.Load()
+	u := e.use()
+	defer u.release()
 	if err := u.known(made.Backend); err != nil {
 		return normalize.Thread{}, err
 	}
@@ -30,18 +31,21 @@ func (e *Engine) CreateThread(ctx context.Context, o Origin, made NewThread) (no
 	}
 	if made.Backend != "" || made.Route != "" || t.Mode == normalize.ModeHuman {
 		t.Route = routeName(d.Route)
-		if failure := createAt(ctx, &t, u.backendsOf(d.Backends), u.Timeout); failure != nil {
+		if failure := createAt(ctx, &t, u.backendsOf(d.Backends), made.Backend != "", u.Timeout); failure != nil {
 			return normalize.Thread{}, failure
 		}
 	}
-	if err := e.store.CreateThread(ctx, t); err != nil {
+	// The vendor may have made the conversation: it is kept, whether or not the caller waits.
+	if err := e.store.CreateThread(context.WithoutCancel(ctx), t); err != nil {
 		return normalize.Thread{}, e.storeError(err)
 	}
 	return t, nil
 }
 
-// createAt binds a new thread to the first backend that takes it.
-func createAt(ctx context.Context, t *normalize.Thread, chain []*backend.Backend, timeout time.Duration) *normalize.Error {
+// createAt makes the conversation of a new thread at the first backend that takes it,
+// and binds it there. Where the vendor makes none, only a backend that was asked for
+// by name gets the thread already; else the first message finds who takes it.
+func createAt(ctx context.Context, t *normalize.Thread, chain []*backend.Backend, named bool, timeout time.Duration) *normalize.Error {
 	var last *normalize.Error
 	for _, b := range chain {
 		if t.Mode == normalize.ModeHuman && !b.CreatesThreads() {
@@ -49,14 +53,33 @@ func createAt(ctx context.Context, t *normalize.Thread, chain []*backend.Backend
 			continue
 		}
 		ctx, cancel := context.WithTimeoutCause(ctx, timeout, &normalize.Error{Kind: normalize.KindDeadline})
-		remote, _, failure := b.CreateThread(ctx, *t)
+		failure := createOne(ctx, t, b, named)
 		cancel()
 		if failure == nil {
-			remote.Update.Apply(t)
-			bind(t, b, remote.Remote, "created", t.CreatedAt)
 			return nil
 		}
 		last = failure
 	}
 	return last
+}
+
+func createOne(ctx context.Context, t *normalize.Thread, b *backend.Backend, named bool) *normalize.Error {
+	wanted := t.Mode
+	remote, able, failure := b.CreateThread(ctx, *t)
+	if failure != nil {
+		return failure
+	}
+	if able || named {
+		remote.Update.Apply(t)
+		bind(t, b, remote.Remote, "created", t.CreatedAt)
+	}
+	if t.Mode == wanted {
+		return nil
+	}
+	// The vendor began it in its own mode.
+	if failure := b.SwitchMode(ctx, remote.Remote, wanted); failure != nil {
+		return failure
+	}
+	t.Mode = wanted
+	return nil
 }

@@ -1,8 +1,11 @@
 package engine
 
 import (
+	"cmp"
+	"context"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"time"
 
 	"chatmux/adapters"
@@ -52,6 +55,11 @@ func (s *sending) deliver() (*backend.Backend, adapters.Reply, *normalize.Error,
 // attempt asks one backend once. The attempt is durable before anything is dialled.
 func (s *sending) attempt(b *backend.Backend) (adapters.Reply, *normalize.Error, error) {
 	s.unsent = true
+	if b.Uploads() {
+		if failure := s.fetch(); failure != nil { // before anything of the backend is taken
+			return adapters.Reply{}, failure, nil
+		}
+	}
 	admission, refusal := b.Admit(s.ctx)
 	if refusal != nil {
 		return adapters.Reply{}, refusal, nil
@@ -64,20 +72,24 @@ func (s *sending) attempt(b *backend.Backend) (adapters.Reply, *normalize.Error,
 		if err := s.accept(&row); err != nil {
 			return adapters.Reply{}, nil, err
 		}
-	} else if err := s.engine.store.BeginAttempt(s.ctx, row, s.open); err != nil {
-		return adapters.Reply{}, nil, s.notStored(err)
+	} else if err := s.engine.store.BeginAttempt(context.WithoutCancel(s.ctx), row, s.open); err != nil {
+		return adapters.Reply{}, nil, err
 	}
 	s.open = &store.AttemptEnd{ID: row.ID}
 	s.attempts++
 	began := time.Now()
 	reply, failure, err := s.ask(admission, b)
-	if err != nil {
-		return adapters.Reply{}, nil, err
-	}
 	s.upstream += time.Since(began)
 	s.open.EndedAt = now()
+	if err != nil { // the store failed before the message itself was sent
+		s.open.Kind = normalize.KindStorageUnavailable.String()
+		return adapters.Reply{}, nil, err
+	}
 	if failure != nil {
-		s.open.Kind, s.open.Phase = failure.Kind.String(), int(failure.Phase)
+		s.open.Kind = failure.Kind.String()
+		if !s.unsent {
+			s.open.Phase = int(failure.Phase)
+		}
 	}
 	return reply, failure, nil
 }
@@ -92,7 +104,7 @@ func (s *sending) ask(admission *backend.Admission, b *backend.Backend) (adapter
 	if err != nil {
 		return adapters.Reply{}, nil, err
 	}
-	if turn.Message.Attachments, failure = admission.Upload(s.ctx, turn.Message.Attachments); failure != nil {
+	if turn.Message.Attachments, failure = s.upload(admission, b); failure != nil {
 		return adapters.Reply{}, failure, nil
 	}
 	s.unsent = false
@@ -119,11 +131,12 @@ func (s *sending) prepare(admission *backend.Admission, b *backend.Backend) (nor
 	if holder, held := s.thread.Binding(); held && holder.Backend != b.Name() && !s.unheld {
 		return made, failure, nil
 	}
-	told.Apply(&s.thread.Thread)
+	s.told = told
 	bind(&s.thread.Thread, b, made, s.reason(), now())
 	binding, _ := s.thread.Binding()
-	if err := s.engine.store.SaveBinding(s.ctx, s.thread.Tenant, s.thread.ID, s.epoch, binding, now()); err != nil {
-		return made, nil, s.notStored(err)
+	ctx := context.WithoutCancel(s.ctx)
+	if err := s.engine.store.SaveBinding(ctx, s.thread.Tenant, s.thread.ID, s.epoch, binding, now()); err != nil {
+		return made, nil, err
 	}
 	return made, failure, nil
 }
@@ -136,12 +149,60 @@ func (s *sending) reason() string {
 	return "routed"
 }
 
+// fetch gets the files that the message names by URL, once for all attempts.
+func (s *sending) fetch() *normalize.Error {
+	if s.files != nil || s.engine.fetch == nil {
+		return nil
+	}
+	files := make([]adapters.File, len(s.message.Attachments))
+	for i, a := range s.message.Attachments {
+		if a.ID != "" {
+			continue
+		}
+		file, failure := s.engine.fetch(s.ctx, a.URL, maxFile)
+		if failure != nil {
+			return failure
+		}
+		file.Type, file.Name, file.ContentType = a.Type, cmp.Or(a.Filename, file.Name), cmp.Or(a.ContentType, file.ContentType)
+		files[i] = file
+	}
+	s.files = files
+	return nil
+}
+
+// upload gives the backend the files that it does not have yet, and returns the
+// attachments as the message is to name them.
+func (s *sending) upload(admission *backend.Admission, b *backend.Backend) ([]normalize.Attachment, *normalize.Error) {
+	if s.files == nil || !b.Uploads() {
+		return s.message.Attachments, nil
+	}
+	if done := s.uploaded[b.Name()]; done != nil {
+		return done, nil
+	}
+	done := slices.Clone(s.message.Attachments)
+	for i := range done {
+		if done[i].ID != "" {
+			continue
+		}
+		id, failure := admission.Upload(s.ctx, s.files[i])
+		if failure != nil {
+			return nil, failure
+		}
+		done[i].ID = id
+	}
+	if s.uploaded == nil {
+		s.uploaded = make(map[string][]normalize.Attachment)
+	}
+	s.uploaded[b.Name()] = done
+	return done, nil
+}
+
 // remoteAt gives the remote ids of the thread at a backend, as far as known.
 func (s *sending) remoteAt(b *backend.Backend) normalize.Remote {
 	if made, ok := s.remotes[b.Name()]; ok {
 		return made
 	}
-	return lastRemote(&s.thread.Thread, b.Name())
+	return lastRemote(&s.thread.Thread, b)
 }
 
 // reached reports whether a failure tells that the vendor got something of us.
@@ -151,13 +212,12 @@ func reached(failure *normalize.Error) bool {
 
 // turnedAway reports whether a backend was not available, be it by the vendor's word.
 func turnedAway(failure *normalize.Error) bool {
-	return failure.Kind.Policy().Status == http.StatusServiceUnavailable
+	return failure.Kind.Policy().Status == http.StatusServiceUnavailable && failure.Kind != normalize.KindCanceled
 }
 
 // graver orders what attempts leave behind: failed, unknown, sent.
 func graver(a, b normalize.MessageStatus) bool {
-	rank := map[normalize.MessageStatus]int{normalize.StatusFailed: 0, normalize.StatusUnknown: 1, normalize.StatusSent: 2}
-	return rank[a] > rank[b]
+	return a == normalize.StatusSent && b != normalize.StatusSent || a == normalize.StatusUnknown && b == normalize.StatusFailed
 }
 
 // mayGoElsewhere reports whether another backend may be asked after this failure.
@@ -226,14 +286,14 @@ func (s *sending) verdict() *normalize.Error {
 	if len(s.chain) > 1 {
 		none := &normalize.Error{Kind: normalize.KindNoBackend}
 		for _, f := range s.failures {
-			if reached(f) && !turnedAway(f) {
+			if !turnedAway(f) {
 				none = nil
 				last = f
 			} else if none != nil && f.RetryAfter > 0 && (none.RetryAfter == 0 || f.RetryAfter < none.RetryAfter) {
 				none.RetryAfter = f.RetryAfter
 			}
 		}
-		if none != nil && last.Kind != normalize.KindDeadline && last.Kind != normalize.KindCanceled {
+		if none != nil {
 			return none
 		}
 	}

@@ -11,12 +11,16 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 
+	"chatmux/adapters"
 	"chatmux/internal/backend"
 	"chatmux/internal/routing"
 	"chatmux/internal/store"
 	"chatmux/internal/telemetry"
 	"chatmux/normalize"
 )
+
+// maxFile is the largest file that is fetched to be uploaded: 32 MiB.
+const maxFile = 32 << 20
 
 // maxAttempts bounds the tries of one message over all backends.
 const maxAttempts = 3
@@ -30,8 +34,11 @@ type Options struct {
 	// CheckURL refuses URLs of attachments that would have to be fetched from where
 	// nothing may be fetched; nil refuses none.
 	CheckURL func(url string) *normalize.Error
-	Log      *zap.Logger
-	Metrics  *telemetry.Metrics
+	// Fetch gets a file of at most limit bytes from a URL that a caller gave; nil
+	// leaves the files to the vendors.
+	Fetch   func(ctx context.Context, url string, limit int64) (adapters.File, *normalize.Error)
+	Log     *zap.Logger
+	Metrics *telemetry.Metrics
 }
 
 // Setup is what a reload of the config replaces, as a whole.
@@ -45,7 +52,22 @@ type Setup struct {
 type setup struct {
 	Setup
 	byName map[string]*backend.Backend
+	users  atomic.Int64
 }
+
+// use takes the setup in force; release it when the work is done.
+func (e *Engine) use() *setup {
+	for {
+		u := e.current.Load()
+		u.users.Add(1)
+		if e.current.Load() == u {
+			return u
+		}
+		u.users.Add(-1) // replaced meanwhile: whoever replaced it may have seen nobody on it
+	}
+}
+
+func (u *setup) release() { u.users.Add(-1) }
 
 // Engine takes turns from accepted to answered. It is safe for concurrent use.
 type Engine struct {
@@ -53,6 +75,7 @@ type Engine struct {
 	lease    time.Duration
 	settling Settling
 	checkURL func(url string) *normalize.Error
+	fetch    func(ctx context.Context, url string, limit int64) (adapters.File, *normalize.Error)
 	log      *zap.Logger
 	metrics  *telemetry.Metrics
 	current  atomic.Pointer[setup]
@@ -68,19 +91,21 @@ type Engine struct {
 
 // New makes an engine.
 func New(o Options) *Engine {
-	e := &Engine{held: make(map[string]struct{}), store: o.Store, lease: o.Lease, settling: o.Settle.withDefaults(), checkURL: o.CheckURL, log: o.Log, metrics: o.Metrics}
+	e := &Engine{held: make(map[string]struct{}), store: o.Store, lease: o.Lease, settling: o.Settle.withDefaults(), checkURL: o.CheckURL, fetch: o.Fetch, log: o.Log, metrics: o.Metrics}
 	e.Use(o.Setup)
 	e.stop, e.endWork = context.WithCancelCause(context.Background())
 	return e
 }
 
-// Use replaces routes and backends. Sends that run end on those they began with.
-func (e *Engine) Use(s Setup) {
+// Use replaces routes and backends. Work that runs ends on those it began with; idle
+// reports whether nothing runs any more on what was in force before.
+func (e *Engine) Use(s Setup) (idle func() bool) {
 	next := &setup{Setup: s, byName: make(map[string]*backend.Backend, len(s.Backends))}
 	for _, b := range s.Backends {
 		next.byName[b.Name()] = b
 	}
-	e.current.Store(next)
+	old := e.current.Swap(next)
+	return func() bool { return old == nil || old.users.Load() == 0 }
 }
 
 // Recover does the book-keeping after a crash: what was never tried is failed, what
@@ -144,6 +169,13 @@ func (e *Engine) hold(epoch string) {
 	e.held[epoch] = struct{}{}
 }
 
+func (e *Engine) holds(epoch string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	_, ok := e.held[epoch]
+	return ok
+}
+
 func (e *Engine) letGo(epoch string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -193,14 +225,20 @@ func (u *setup) backendsOf(names []string) []*backend.Backend {
 	return list
 }
 
-// lastRemote gives the remote ids under which a backend last held the thread.
-func lastRemote(t *normalize.Thread, backendName string) normalize.Remote {
-	for _, b := range slices.Backward(t.Bindings) {
-		if b.Backend == backendName {
-			return b.Remote
+// lastRemote gives the remote ids under which a backend last held the thread. Those of
+// another vendor or bot that stood under the same name mean nothing to it.
+func lastRemote(t *normalize.Thread, b *backend.Backend) normalize.Remote {
+	for _, binding := range slices.Backward(t.Bindings) {
+		if isOf(binding, b) {
+			return binding.Remote
 		}
 	}
 	return normalize.Remote{}
+}
+
+// isOf reports whether a binding is to this backend as it is configured now.
+func isOf(binding normalize.Binding, b *backend.Backend) bool {
+	return binding.Backend == b.Name() && binding.Vendor == b.Vendor() && binding.Bot == b.Bot()
 }
 
 // bind writes into the thread that a backend holds it under these remote ids: the
@@ -209,7 +247,7 @@ func lastRemote(t *normalize.Thread, backendName string) normalize.Remote {
 func bind(t *normalize.Thread, b *backend.Backend, remote normalize.Remote, reason string, at time.Time) {
 	t.Backend = b.Name()
 	if n := len(t.Bindings); n > 0 && t.Bindings[n-1].Until.IsZero() {
-		if last := &t.Bindings[n-1]; last.Backend == b.Name() {
+		if last := &t.Bindings[n-1]; isOf(*last, b) {
 			last.Remote = remote
 			return
 		}

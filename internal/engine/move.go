@@ -15,7 +15,13 @@ func (e *Engine) Move(ctx context.Context, o Origin, threadID, backendName, carr
 	if _, err := e.readThread(ctx, o, threadID, false); err != nil {
 		return normalize.Thread{}, err
 	}
-	u := e.current.Load()
+	end, err := e.begin()
+	if err != nil {
+		return normalize.Thread{}, err
+	}
+	defer end()
+	u := e.use()
+	defer u.release()
 	if err := u.known(backendName); err != nil {
 		return normalize.Thread{}, err
 	}
@@ -43,9 +49,9 @@ func (e *Engine) Move(ctx context.Context, o Origin, threadID, backendName, carr
 			}
 		}
 		at := now()
-		bind(&t.Thread, b, lastRemote(&t.Thread, backendName), "moved: "+level, at)
+		bind(&t.Thread, b, lastRemote(&t.Thread, b), "moved: "+level, at)
 		t.Route = routeName(d.Route)
-		if from != "" {
+		if from != "" && from != backendName {
 			notice := movedNotice(t.ID, from, backendName, at)
 			notice.Text += " (carried along: " + level + ")"
 			t.Append = append(t.Append, notice)

@@ -49,7 +49,11 @@ type sending struct {
 	named   string                      // the backend that the caller asked for by name, as long as nobody holds the thread
 	unheld  bool                        // nobody held the thread when this send began
 	remotes map[string]normalize.Remote // what was made at vendors for this send, by backend
+	told    normalize.ThreadUpdate      // what the vendor said of the conversation that it made for this send
 	carried string                      // what of the past went along: history, primer, none
+	files   []adapters.File             // the attachments that were fetched; nil as long as none were
+
+	uploaded map[string][]normalize.Attachment // what the vendors made of them, by backend
 }
 
 // errReplan says that the plan does not fit the thread any more.
@@ -67,14 +71,18 @@ func (e *Engine) Send(ctx context.Context, o Origin, req SendRequest) (Turn, err
 		return Turn{}, err
 	}
 	defer end()
+	u := e.use()
+	defer u.release()
 	for range maxReplans {
-		s := &sending{engine: e, setup: e.current.Load(), origin: o, key: req.Key, epoch: newID("run"), timeout: req.Timeout}
+		s := &sending{engine: e, setup: u, origin: o, key: req.Key, epoch: newID("run"), timeout: req.Timeout}
 		threadID, messageID, err := e.found(ctx, o, req.Key)
 		switch {
 		case err != nil:
 			return answerOf(err)
 		case messageID != "":
-			err = s.takeUp(ctx, threadID, messageID)
+			if err = s.takeUp(ctx, threadID, messageID); errors.Is(err, errTaken) {
+				continue // another repeat of the key was faster: ask for the key again
+			}
 		default:
 			err = s.draft(ctx, req)
 		}
@@ -86,7 +94,15 @@ func (e *Engine) Send(ctx context.Context, o Origin, req SendRequest) (Turn, err
 			return turn, err
 		}
 	}
-	return Turn{}, &normalize.Error{Kind: normalize.KindThreadBusy, RetryAfter: time.Second}
+	return Turn{}, busyWith(req.Key)
+}
+
+// busyWith is the answer where others were faster again and again.
+func busyWith(key *Key) *normalize.Error {
+	if key != nil {
+		return &normalize.Error{Kind: normalize.KindIdempotencyInProgress, RetryAfter: time.Second}
+	}
+	return &normalize.Error{Kind: normalize.KindThreadBusy, RetryAfter: time.Second}
 }
 
 // Resend sends a failed or unknown message again, on the caller's word.
@@ -96,12 +112,20 @@ func (e *Engine) Resend(ctx context.Context, o Origin, threadID, messageID strin
 		return Turn{}, err
 	}
 	defer end()
+	u := e.use()
+	defer u.release()
 	for range maxReplans {
 		if _, _, err := e.found(ctx, o, key); err != nil {
 			return answerOf(err)
 		}
-		s := &sending{engine: e, setup: e.current.Load(), origin: o, key: key, epoch: newID("run"), timeout: timeout}
-		if err := s.takeUp(ctx, threadID, messageID); err != nil {
+		s := &sending{engine: e, setup: u, origin: o, key: key, epoch: newID("run"), timeout: timeout}
+		if err := s.takeUp(ctx, threadID, messageID); errors.Is(err, errTaken) {
+			if s.message.Status == normalize.StatusPending {
+				return Turn{}, &normalize.Error{Kind: normalize.KindThreadBusy, RetryAfter: time.Second, ThreadID: threadID, MessageID: messageID}
+			}
+			return Turn{}, normalize.Errorf(normalize.KindInvalidRequest,
+				"only a failed or unknown user message can be sent again; this one is %s", s.message.Status)
+		} else if err != nil {
 			return Turn{}, err
 		}
 		turn, err := s.run(ctx)
@@ -109,8 +133,11 @@ func (e *Engine) Resend(ctx context.Context, o Origin, threadID, messageID strin
 			return turn, err
 		}
 	}
-	return Turn{}, &normalize.Error{Kind: normalize.KindThreadBusy, RetryAfter: time.Second}
+	return Turn{}, busyWith(key)
 }
+
+// errTaken says that a message is not, or not any more, one to be sent again.
+var errTaken = errors.New("engine: the message is taken")
 
 // replayed carries a stored answer through an error return.
 type replayed struct{ Replay }
@@ -142,16 +169,18 @@ func (e *Engine) found(ctx context.Context, o Origin, key *Key) (threadID, messa
 		return "", "", &normalize.Error{Kind: normalize.KindIdempotencyKeyReused}
 	case state.Running:
 		wait := min(max(time.Until(state.LeaseEnds), time.Second), 5*time.Second)
-		return "", "", &normalize.Error{Kind: normalize.KindIdempotencyInProgress, RetryAfter: wait, MessageID: state.MessageID}
+		return "", "", &normalize.Error{Kind: normalize.KindIdempotencyInProgress, RetryAfter: wait, ThreadID: state.ThreadID, MessageID: state.MessageID}
 	case state.Status != 0:
 		return "", "", &replayed{Replay{Status: state.Status, Body: state.Body}}
 	case state.Message == normalize.StatusFailed:
 		return state.ThreadID, state.MessageID, nil
+	case state.Message == normalize.StatusPending: // its run is dead, and about to be settled
+		return "", "", &normalize.Error{Kind: normalize.KindIdempotencyInProgress, RetryAfter: time.Second, ThreadID: state.ThreadID, MessageID: state.MessageID}
 	case state.Message == normalize.StatusSent:
 		return "", "", e.answered(ctx, o, key, state)
 	default: // a crash took the answer along: what is certain is that nothing may be sent by itself
 		return "", "", &normalize.Error{
-			Kind: normalize.KindDisconnected, Outcome: normalize.OutcomeOf(state.Message), MessageID: state.MessageID,
+			Kind: normalize.KindDisconnected, Outcome: normalize.OutcomeOf(state.Message), ThreadID: state.ThreadID, MessageID: state.MessageID,
 			Detail: "the server stopped while this message was on its way; it may have been processed",
 		}
 	}
@@ -227,7 +256,8 @@ func (s *sending) draft(ctx context.Context, req SendRequest) error {
 	return s.plan()
 }
 
-// takeUp takes a stored message to be sent again.
+// takeUp takes a stored message to be sent again; errTaken where it is not one that
+// can be.
 func (s *sending) takeUp(ctx context.Context, threadID, messageID string) error {
 	t, err := s.engine.readThread(ctx, s.origin, threadID, false)
 	if err != nil {
@@ -237,13 +267,11 @@ func (s *sending) takeUp(ctx context.Context, threadID, messageID string) error 
 	if err != nil {
 		return s.engine.storeError(err)
 	}
-	if m.Role != normalize.RoleUser && m.Role != normalize.RoleOperator || m.Status != normalize.StatusFailed && m.Status != normalize.StatusUnknown {
-		if m.Status == normalize.StatusPending {
-			return &normalize.Error{Kind: normalize.KindThreadBusy, RetryAfter: time.Second, MessageID: m.ID}
-		}
-		return normalize.Errorf(normalize.KindInvalidRequest, "only a failed or unknown user message can be sent again; this one is %s", m.Status)
-	}
 	s.thread, s.message, s.again = t, m, true
+	if m.Role != normalize.RoleUser && m.Role != normalize.RoleOperator || m.Status != normalize.StatusFailed && m.Status != normalize.StatusUnknown {
+		return errTaken
+	}
+	s.status = m.Status // what an earlier run left: a refusal now cannot make an unknown message failed
 	s.message.Status, s.message.Reason, s.message.Backend = normalize.StatusPending, "", ""
 	return s.plan()
 }
@@ -274,6 +302,9 @@ func (s *sending) plan() error {
 	} else {
 		s.unheld, s.named = true, t.Backend
 		f.Route, f.Backend = t.Route, t.Backend
+		if !s.fresh && s.setup.Routes.Route(t.Route) == nil {
+			f.Route = "" // the route that the thread was made with is not configured any more
+		}
 		d, err := s.setup.Routes.Decide(f)
 		if err != nil {
 			return err
@@ -285,8 +316,14 @@ func (s *sending) plan() error {
 			return failure
 		}
 	}
+	if len(s.chain) == 0 {
+		return &normalize.Error{
+			Kind: normalize.KindUnreachable, Backend: t.Backend, RetryAfter: 5 * time.Second,
+			Detail: "the backend of this thread is not configured any more: move the thread to another",
+		}
+	}
 	able := slices.DeleteFunc(slices.Clone(s.chain), func(b *backend.Backend) bool { return s.refusedBy(b) != nil })
-	if len(able) == 0 && len(s.chain) > 0 {
+	if len(able) == 0 {
 		return s.refusedBy(s.chain[0])
 	}
 	s.chain = able
@@ -295,7 +332,7 @@ func (s *sending) plan() error {
 
 // checkURLs refuses, before anything is stored, what could not be fetched anyway.
 func (s *sending) checkURLs() error {
-	if s.engine.checkURL == nil || !slices.ContainsFunc(s.chain, (*backend.Backend).FetchesAttachments) {
+	if s.engine.checkURL == nil || !slices.ContainsFunc(s.chain, (*backend.Backend).Uploads) {
 		return nil
 	}
 	for i, a := range s.message.Attachments {
@@ -337,12 +374,6 @@ func (s *sending) planBound(f routing.Facts, binding normalize.Binding, holder *
 			}
 		}
 	}
-	if len(s.chain) == 0 {
-		return &normalize.Error{
-			Kind: normalize.KindUnreachable, Backend: binding.Backend, RetryAfter: 5 * time.Second,
-			Detail: "the backend that holds this thread is not configured any more: move the thread to another",
-		}
-	}
 	return nil
 }
 
@@ -373,18 +404,26 @@ func (s *sending) run(caller context.Context) (Turn, error) {
 			cancel(&normalize.Error{Kind: normalize.KindCanceled, Detail: "the caller left"})
 		})()
 	}
-	s.ctx, s.status = ctx, normalize.StatusFailed
-	e.hold(s.epoch)
+	s.ctx = ctx
+	if s.status == "" {
+		s.status = normalize.StatusFailed
+	}
 	defer e.letGo(s.epoch)
 
 	b, reply, failure, err := s.deliver()
 	if err == nil && !s.accepted { // nobody takes requests: the message is stored all the same, as failed
 		err = s.accept(nil)
 	}
-	if err != nil {
+	switch {
+	case err == nil:
+		return s.finish(b, reply, failure)
+	case !s.accepted:
 		return Turn{}, err
 	}
-	return s.finish(b, reply, failure)
+	// The store failed in mid-way. What is known is written if it can be, so that
+	// nothing stays pending; the answer is the store's failure all the same.
+	turn, _ := s.finish(nil, adapters.Reply{}, normalize.AsError(err))
+	return turn, s.notStored(err)
 }
 
 // accept makes the message durable and takes the thread, together with the first
@@ -394,7 +433,7 @@ func (s *sending) accept(attempt *store.Attempt) error {
 		Thread: s.thread.Thread, NewThread: s.fresh, Version: s.thread.Version, Message: s.message, Resend: s.again,
 		Attempt: attempt, Key: s.storeKey(), Epoch: s.epoch, Lease: s.engine.lease, Now: now(),
 	}
-	result, err := s.engine.store.Accept(s.ctx, a)
+	result, err := s.engine.store.Accept(context.WithoutCancel(s.ctx), a)
 	switch {
 	case errors.Is(err, store.ErrChanged):
 		return errReplan
@@ -404,6 +443,7 @@ func (s *sending) accept(attempt *store.Attempt) error {
 		return errReplan
 	}
 	s.accepted, s.thread.Version = true, result.Version
+	s.engine.hold(s.epoch)
 	if !s.again {
 		s.thread.MessageCount++
 	}
@@ -427,7 +467,7 @@ func (s *sending) finish(b *backend.Backend, reply adapters.Reply, failure *norm
 			Thread: turn.Thread, Version: s.thread.Version, Carry: s.thread.Carry, Message: turn.Message, Replies: stored,
 			Attempt: s.open, Key: s.storeKey(), Epoch: s.epoch, Now: turn.Thread.UpdatedAt,
 		}
-		if b != nil && failure == nil {
+		if b != nil && failure == nil && s.carried != levelNone {
 			f.Carry = "" // it went along
 		}
 		if failure != nil {
@@ -503,6 +543,7 @@ func (s *sending) outcome(b *backend.Backend, reply adapters.Reply, failure *nor
 		if message.Author == (normalize.Author{}) {
 			message.Author = reply.Sent.Author
 		}
+		s.told.Apply(&thread)
 		reply.Thread.Apply(&thread)
 		stored = s.bindAnswered(&thread, b, reply.Remote, at)
 		for _, m := range reply.Messages {

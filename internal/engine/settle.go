@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -16,9 +19,6 @@ import (
 
 // settleBatch is how much one round of book-keeping takes.
 const settleBatch = 20
-
-// settleNever puts a message aside for which there is nobody to ask.
-const settleNever = 100 * 365 * 24 * time.Hour
 
 // Settling is the pace of the book-keeping. A zero field takes its default.
 type Settling struct {
@@ -37,24 +37,39 @@ func (s Settling) withDefaults() Settling {
 
 // Run does the engine's book-keeping until ctx ends: it renews the leases of the
 // sends that run, settles sends whose owner died, and settles unknown messages by
-// the vendors' own lists. Nothing is ever sent by it.
+// the vendors' own lists. Nothing is ever sent by it. Renewing waits for nothing else:
+// a vendor that is slow to list must not cost a send its lease.
 func (e *Engine) Run(ctx context.Context) {
-	renew, settle := time.NewTicker(e.lease/3), time.NewTicker(e.settling.Every)
-	defer renew.Stop()
-	defer settle.Stop()
+	var both sync.WaitGroup
+	both.Go(func() { e.every(ctx, e.lease/3, func() { _ = e.renewLeases(ctx) }) })
+	both.Go(func() { e.every(ctx, e.settling.Every, func() { e.settle(ctx) }) })
+	both.Wait()
+}
+
+// every does a piece of book-keeping again and again. A panic in it is logged and
+// ends that round only.
+func (e *Engine) every(ctx context.Context, pause time.Duration, do func()) {
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	guarded := func() {
+		defer func() {
+			if p := recover(); p != nil {
+				e.log.Error("book-keeping panicked", zap.String("panic", fmt.Sprint(p)), zap.ByteString("stack", debug.Stack()))
+			}
+		}()
+		do()
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-renew.C:
-			e.renewLeases(ctx)
-		case <-settle.C:
-			e.settle(ctx)
+		case <-tick.C:
+			guarded()
 		}
 	}
 }
 
-func (e *Engine) renewLeases(ctx context.Context) {
+func (e *Engine) renewLeases(ctx context.Context) error {
 	e.mu.Lock()
 	epochs := make([]string, 0, len(e.held))
 	for epoch := range e.held {
@@ -62,19 +77,26 @@ func (e *Engine) renewLeases(ctx context.Context) {
 	}
 	e.mu.Unlock()
 	if len(epochs) == 0 {
-		return
+		return nil
 	}
 	lost, err := e.store.Renew(ctx, epochs, e.lease)
 	if err != nil {
 		e.log.Error("leases of running sends could not be renewed", zap.Int("sends", len(epochs)), zap.Error(err))
+		return err
 	}
+	lost = slices.DeleteFunc(lost, func(epoch string) bool { return !e.holds(epoch) }) // those that ended meanwhile
 	if len(lost) > 0 {
 		e.log.Warn("running sends lost their lease; what they find out is not stored any more", zap.Strings("epochs", lost))
 	}
+	return nil
 }
 
 // settle does one round. What fails is tried again in a later one.
 func (e *Engine) settle(ctx context.Context) {
+	// After an outage of the store our own leases may have run out: they come first.
+	if e.renewLeases(ctx) != nil {
+		return
+	}
 	if r, err := e.store.SettleExpired(ctx, settleBatch); err != nil {
 		e.log.Error("sends that their owner left could not be settled", zap.Error(err))
 		return
@@ -90,105 +112,201 @@ func (e *Engine) settle(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if err := e.settleOne(ctx, u); err != nil {
+		if err := e.settleOne(ctx, u); err != nil && ctx.Err() == nil {
 			e.log.Warn("an unknown message could not be settled", zap.String("thread", u.Message.ThreadID), zap.String("message", u.Message.ID), zap.Error(err))
 		}
 	}
 }
 
 // settleOne looks an unknown message up in its vendor's list: found means sent, with
-// the reply that follows it; absent after all time has run out means failed.
+// the reply that follows it; certainly absent after all time has run out means failed.
+// What is neither stays unknown.
 func (e *Engine) settleOne(ctx context.Context, u store.Unsettled) error {
-	message := u.Message
-	postpone := func(wait time.Duration, why error) error {
-		return errors.Join(why, e.store.PostponeSettling(ctx, u.Tenant, message.ThreadID, message.ID, now().Add(wait)))
-	}
-	b := e.current.Load().byName[u.Backend]
-	if b == nil || u.Binding.Remote.ThreadID == "" {
-		return postpone(settleNever, nil)
-	}
-	said, able, failure := b.ListMessages(ctx, u.Binding.Remote)
+	use := e.use()
+	defer use.release()
+	b := use.byName[u.Backend]
 	switch {
-	case !able:
-		return postpone(settleNever, nil)
-	case failure != nil:
-		return postpone(e.settling.Again, failure)
+	case b == nil: // a reload may bring it back
+		return e.postpone(ctx, u, 10*time.Minute, nil)
+	case u.Message.Role != normalize.RoleUser || u.Binding.Remote.ThreadID == "" || !isOf(u.Binding, b):
+		return e.postpone(ctx, u, 0, nil)
 	}
-	known, err := e.sentTexts(ctx, u)
+	listed, able, failure := b.ListMessages(ctx, u.Binding.Remote)
+	switch {
+	case !able, failure != nil && failure.Kind.Policy().Count == normalize.CountExcluded && failure.VendorStatus != 0:
+		return e.postpone(ctx, u, 0, nilIfNone(failure)) // the conversation is gone there, or too long to read
+	case failure != nil:
+		return e.postpone(ctx, u, e.settling.Again<<min(u.Tries, 6), failure)
+	}
+	ours, err := e.saidAt(ctx, u)
 	if err != nil {
 		return err
 	}
 	at := now()
-	s := store.Settlement{Tenant: u.Tenant, ThreadID: message.ThreadID, MessageID: message.ID, Now: at}
-	i := lastSaid(said, message.Text)
+	over := at.Sub(u.EndedAt) > e.settling.Margin
+	s := store.Settlement{
+		Tenant: u.Tenant, ThreadID: u.Message.ThreadID, MessageID: u.Message.ID, Attempts: u.Attempts, Now: at,
+	}
+	verdict, i := lookUp(listed, ours, u.Message)
 	switch {
-	case i >= 0 && countSaid(said, message.Text) > known[message.Text]:
-		s.Status, s.RemoteID, s.Raw = normalize.StatusSent, said[i].RemoteID, said[i].Raw
-		for _, m := range said[i+1:] {
+	case verdict == found:
+		s.Status, s.RemoteID, s.Raw = normalize.StatusSent, listed[i].RemoteID, listed[i].Raw
+		for _, m := range listed[i+1:] {
 			if m.Role == normalize.RoleUser {
 				break
 			}
 			if m.Text != "" || len(m.Attachments) > 0 {
-				s.Replies = append(s.Replies, completed(m, message.ThreadID, message.ID, u.Backend, at))
+				s.Replies = append(s.Replies, completed(m, s.ThreadID, s.MessageID, u.Backend, at))
 			}
 		}
-	case at.Sub(u.StartedAt) > b.Total()+e.settling.Margin:
+		if len(s.Replies) == 0 && !over {
+			return e.postpone(ctx, u, e.settling.Again, nil) // the bot may still be at it
+		}
+	case !over:
+		return e.postpone(ctx, u, e.settling.Again, nil)
+	case verdict == absent:
 		s.Status = normalize.StatusFailed
 	default:
-		return postpone(e.settling.Again, nil)
+		return e.postpone(ctx, u, 0, nil)
 	}
 	err = e.store.Settle(ctx, s)
 	switch {
-	case errors.Is(err, store.ErrBusy), errors.Is(err, store.ErrChanged): // somebody is at it: another time
-		return postpone(e.settling.Again, nil)
+	case errors.Is(err, store.ErrBusy), errors.Is(err, store.ErrChanged): // somebody is at it: another time, if it is needed then
+		return nil
 	case err != nil:
 		return err
 	}
-	e.log.Info("unknown message settled by the vendor's list", zap.String("thread", u.Message.ThreadID), zap.String("message", u.Message.ID),
+	e.log.Info("unknown message settled by the vendor's list", zap.String("thread", s.ThreadID), zap.String("message", s.MessageID),
 		zap.String("status", string(s.Status)), zap.Int("replies", len(s.Replies)))
 	return nil
 }
 
-// sentTexts counts what the thread is known to have said at this backend, by text.
-func (e *Engine) sentTexts(ctx context.Context, u store.Unsettled) (map[string]int, error) {
-	known := make(map[string]int)
+// postpone puts a message aside: for a while, or for good where the wait is 0.
+func (e *Engine) postpone(ctx context.Context, u store.Unsettled, wait time.Duration, why error) error {
+	var until time.Time
+	if wait > 0 {
+		until = now().Add(wait)
+	}
+	err := e.store.PostponeSettling(ctx, u.Tenant, u.Message.ThreadID, u.Message.ID, until)
+	if errors.Is(err, store.ErrChanged) { // settled or sent again meanwhile
+		err = nil
+	}
+	return errors.Join(why, err)
+}
+
+func nilIfNone(failure *normalize.Error) error {
+	if failure == nil {
+		return nil
+	}
+	return failure
+}
+
+// said is a message of the person's at one backend, as our transcript has it.
+type said struct {
+	normalize.Message
+	certain bool // the vendor has it: it told its id of it, or answered it
+}
+
+// saidAt gives what the thread said at the backend of an unknown message, in order.
+func (e *Engine) saidAt(ctx context.Context, u store.Unsettled) ([]said, error) {
+	var list []said
+	at := make(map[string]int)
 	for r := (store.Range{Limit: 200, Ascending: true}); ; {
-		list, more, err := e.store.Messages(ctx, u.Tenant, u.Message.ThreadID, r)
+		page, more, err := e.store.Messages(ctx, u.Tenant, u.Message.ThreadID, r)
 		if err != nil {
 			return nil, err
 		}
-		for _, m := range list {
-			if m.Role == normalize.RoleUser && m.Status == normalize.StatusSent && m.Backend == u.Backend {
-				known[m.Text]++
+		for _, m := range page {
+			switch i, known := at[m.InReplyTo]; {
+			case m.Role == normalize.RoleUser && m.Backend == u.Backend && m.Status == normalize.StatusSent, m.ID == u.Message.ID:
+				at[m.ID] = len(list)
+				list = append(list, said{Message: m.Message, certain: m.RemoteID != ""})
+			case known && m.Status == normalize.StatusComplete:
+				list[i].certain = true
 			}
 		}
 		if !more {
-			return known, nil
+			return list, nil
 		}
-		r.After.Seq = list[len(list)-1].Seq
+		r.After.Seq = page[len(page)-1].Seq
 	}
+}
+
+// verdict is what a vendor's list says about a message.
+type verdict int
+
+const (
+	undecided verdict = iota
+	found
+	absent
+)
+
+// lookUp looks for a message of ours in a vendor's list. What is certainly there of the
+// others is given its place first; the message is then looked for between its
+// neighbours' places. Absent is said only where the list has no message of the person's
+// left over that it could be, be it in other words.
+func lookUp(listed []normalize.Message, ours []said, message normalize.Message) (verdict, int) {
+	known := make(map[string]bool)
+	for _, o := range ours {
+		if o.RemoteID != "" && o.ID != message.ID {
+			known[o.RemoteID] = true
+		}
+	}
+	taken := make(map[int]bool)
+	ids := false // the vendor tells ids, so what has one of them is not looked for by its text
+	for i, m := range listed {
+		ids = ids || m.Role == normalize.RoleUser && m.RemoteID != ""
+		if m.Role != normalize.RoleUser || m.RemoteID != "" && known[m.RemoteID] {
+			taken[i] = true
+		}
+	}
+	before, after := -1, len(listed) // the places of the nearest neighbours
+	place := func(o said, from, to, step int) int {
+		for i := from; i != to; i += step {
+			if o.RemoteID != "" && ids {
+				if listed[i].RemoteID == o.RemoteID {
+					return i
+				}
+			} else if !taken[i] && isSaid(listed[i], o.Text) {
+				return i
+			}
+		}
+		return -1
+	}
+	mine := slices.IndexFunc(ours, func(o said) bool { return o.ID == message.ID })
+	doubtful := 0
+	for _, o := range ours[:max(mine, 0)] { // in order, each at its earliest place
+		if i := place(o, before+1, len(listed), 1); o.certain && i >= 0 {
+			before, taken[i] = i, true
+		} else {
+			doubtful++
+		}
+	}
+	for _, o := range slices.Backward(ours[mine+1:]) { // from the end, each at its latest place
+		if i := place(o, after-1, before, -1); o.certain && i >= 0 {
+			after, taken[i] = i, true
+		} else {
+			doubtful++
+		}
+	}
+	left := 0
+	for i := before + 1; i < after; i++ {
+		if taken[i] {
+			continue
+		}
+		if isSaid(listed[i], message.Text) && doubtful == 0 {
+			return found, i
+		}
+		left++
+	}
+	if left == 0 && doubtful == 0 {
+		return absent, -1
+	}
+	return undecided, -1
 }
 
 // isSaid reports whether a vendor's message is this text of the person's: word for
 // word, or at the end of a primer.
 func isSaid(m normalize.Message, text string) bool {
 	return m.Role == normalize.RoleUser && (m.Text == text || strings.HasSuffix(m.Text, primerEnd+text))
-}
-
-func countSaid(said []normalize.Message, text string) (n int) {
-	for _, m := range said {
-		if isSaid(m, text) {
-			n++
-		}
-	}
-	return n
-}
-
-func lastSaid(said []normalize.Message, text string) int {
-	for i := range slices.Backward(said) {
-		if isSaid(said[i], text) {
-			return i
-		}
-	}
-	return -1
 }

@@ -104,14 +104,16 @@ func (e *Engine) switchMode(ctx context.Context, o Origin, id string, mode norma
 	if t.Mode == mode {
 		return nil
 	}
-	b := e.current.Load().byName[t.Backend]
+	u := e.use()
+	defer u.release()
+	b := u.byName[t.Backend]
 	switch {
 	case b == nil:
 		return normalize.Errorf(normalize.KindUnsupported, "no backend serves this thread yet, so there is nobody to switch the mode of")
 	case !b.SwitchesMode():
 		return &normalize.Error{Kind: normalize.KindUnsupported, Backend: b.Name(), Detail: "the backend cannot switch the mode"}
 	}
-	remote := lastRemote(&t.Thread, b.Name())
+	remote := lastRemote(&t.Thread, b)
 	if remote.ThreadID == "" {
 		return &normalize.Error{Kind: normalize.KindUnsupported, Backend: b.Name(), Detail: "the backend has no conversation for this thread yet"}
 	}
@@ -124,6 +126,11 @@ func (e *Engine) switchMode(ctx context.Context, o Origin, id string, mode norma
 // DeleteThread erases our copy, then the conversation at every vendor that held the
 // thread and can delete. KindThreadBusy while a send runs.
 func (e *Engine) DeleteThread(ctx context.Context, o Origin, id string) ([]Erasure, error) {
+	end, err := e.begin()
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	t, err := e.readThread(ctx, o, id, false)
 	if err != nil {
 		return nil, err
@@ -146,8 +153,10 @@ func (e *Engine) DeleteThread(ctx context.Context, o Origin, id string) ([]Erasu
 }
 
 func (e *Engine) erase(ctx context.Context, binding normalize.Binding) string {
-	b := e.current.Load().byName[binding.Backend]
-	if b == nil {
+	u := e.use()
+	defer u.release()
+	b := u.byName[binding.Backend]
+	if b == nil || !isOf(binding, b) {
 		return "not_possible"
 	}
 	able, failure := b.DeleteThread(ctx, binding.Remote)

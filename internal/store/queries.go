@@ -43,6 +43,7 @@ const (
 	updateOutcome
 	updateAgain
 	settleMessage
+	countAttempts
 	settleUnknown
 	postponeMessage
 	insertSend
@@ -75,6 +76,12 @@ const (
 	messageTables = `messages m JOIN threads t ON t.id = m.thread_id`
 )
 
+// uncertain holds for an attempt x after which a vendor may have the message: bytes of
+// it may have left, and the vendor did not turn it away. An attempt without an outcome,
+// and one whose run died, are among them.
+const uncertain = `(x.ended_at = 0 OR x.kind = '` + reasonInterrupted + `' OR x.phase > 0 AND x.kind NOT IN
+	('', 'rejected', 'unauthorized', 'quota', 'rate_limited', 'overloaded'))`
+
 // queries are written for SQLite and PostgreSQL alike. What the two do not agree on
 // is named in braces: {now} is the database's clock, in milliseconds; {lock} keeps
 // other writers off the thread t, and {skip} leaves threads out that they work on.
@@ -104,10 +111,11 @@ var queries = [queryCount]string{
 		WHERE k.tenant = $1 AND k.key = $2`,
 	// Of a message's attempts the last counts. Where several conversations with its
 	// backend have been since, none is named: nobody knows which of them has it.
-	selectUnsettled: `SELECT ` + messageColumns + `, '', t.tenant, a.backend, a.started_at, m.settle_tries, ` + bindingColumns + `
+	selectUnsettled: `SELECT ` + messageColumns + `, '', t.tenant, a.backend, a.started_at, a.ended_at, (SELECT COUNT(*) FROM attempts x
+			WHERE x.thread_id = m.thread_id AND x.message_id = m.id), m.settle_tries, ` + bindingColumns + `
 		FROM ` + messageTables + `
-		JOIN attempts a ON a.thread_id = m.thread_id AND a.id = (SELECT x.id FROM attempts x
-			WHERE x.thread_id = m.thread_id AND x.message_id = m.id ORDER BY x.started_at DESC, x.id DESC LIMIT 1)
+		JOIN attempts a ON a.thread_id = m.thread_id AND a.id = (SELECT CASE WHEN COUNT(DISTINCT x.backend) = 1 THEN MAX(x.id) END FROM attempts x
+			WHERE x.thread_id = m.thread_id AND x.message_id = m.id AND ` + uncertain + `)
 		LEFT JOIN bindings b ON b.thread_id = m.thread_id AND b.seq = (SELECT CASE WHEN COUNT(*) = 1 THEN MIN(y.seq) END FROM bindings y
 			WHERE y.thread_id = m.thread_id AND y.backend = a.backend AND (y.until = 0 OR y.until > a.started_at))
 		WHERE m.status = 'unknown' AND m.role = 'user' AND m.settle_after <= $1 AND a.started_at < $2
@@ -154,7 +162,10 @@ var queries = [queryCount]string{
 		raw = CASE WHEN $8 = '' THEN raw ELSE $8 END WHERE id = $1 AND thread_id = $2`,
 	updateAgain: `UPDATE messages SET status = $3, reason = $4, backend = $5, settle_after = 0, settle_tries = 0
 		WHERE id = $1 AND thread_id = $2`,
-	settleMessage: `UPDATE messages SET status = $3, reason = $4 WHERE id = $1 AND thread_id = $2 AND status = 'pending'`,
+	settleMessage: `UPDATE messages SET status = CASE WHEN $3 = 'failed' AND EXISTS (SELECT 1 FROM attempts x
+			WHERE x.thread_id = $2 AND x.message_id = $1 AND ` + uncertain + `) THEN 'unknown' ELSE $3 END, reason = $4
+		WHERE id = $1 AND thread_id = $2 AND status = 'pending'`,
+	countAttempts: `SELECT COUNT(*) FROM attempts WHERE thread_id = $1 AND message_id = $2`,
 
 	settleUnknown: `UPDATE messages SET status = $3, reason = $4, remote_id = $5, raw = CASE WHEN $6 = '' THEN raw ELSE $6 END
 		WHERE id = $1 AND thread_id = $2`,

@@ -12,14 +12,16 @@ import (
 type Unsettled struct {
 	Tenant    string
 	Message   normalize.Message // without Raw
-	Backend   string            // that the last attempt went to
+	Backend   string            // that the last attempt went to after which a vendor may have it
 	Binding   normalize.Binding // the conversation there; zero where there was none, or where it is not certain which
-	StartedAt time.Time         // when the last attempt began
+	StartedAt time.Time         // when that attempt began
+	EndedAt   time.Time         // and ended
+	Attempts  int               // how many there were in all; Settlement.Attempts compares it
 	Tries     int               // how often it was postponed
 }
 
-// Unsettled lists up to limit user messages that are unknown and whose last attempt
-// began before a moment, those first that have waited longest. Messages that were
+// Unsettled lists up to limit user messages that are unknown, that one backend alone may
+// have, and whose last attempt there began before a moment, those first that have waited longest. Messages that were
 // postponed are not among them until their time has come, nor are those of a thread
 // that a send holds.
 func (s *Store) Unsettled(ctx context.Context, startedBefore time.Time, limit int) (list []Unsettled, err error) {
@@ -29,12 +31,12 @@ func (s *Store) Unsettled(ctx context.Context, startedBefore time.Time, limit in
 		return tx.each(selectUnsettled, []any{now, millis(startedBefore), int64(limit)}, func(row scanner) error {
 			var u Unsettled
 			var b bindingRow
-			var started int64
+			var started, ended int64
 			m, err := scanMessage(longerRow{row, []any{
-				&u.Tenant, &u.Backend, &started, &u.Tries,
+				&u.Tenant, &u.Backend, &started, &ended, &u.Attempts, &u.Tries,
 				&b.Backend, &b.Vendor, &b.Bot, &b.Remote.ThreadID, &b.Remote.UserID, &b.since, &b.until, &b.Reason,
 			}})
-			u.Message, u.Binding, u.StartedAt = m.Message, b.binding(), timeOf(started)
+			u.Message, u.Binding, u.StartedAt, u.EndedAt = m.Message, b.binding(), timeOf(started), timeOf(ended)
 			list = append(list, u)
 			return err
 		})
@@ -58,6 +60,7 @@ type Settlement struct {
 	Tenant    string
 	ThreadID  string
 	MessageID string
+	Attempts  int                     // as Unsettled told it: what was found out is about these
 	Status    normalize.MessageStatus // sent or failed
 	RemoteID  string                  // the vendor's id of it; empty leaves the stored one
 	Raw       []byte                  // the vendor's own object; nil leaves the stored one
@@ -70,7 +73,7 @@ type Settlement struct {
 // that a repeat of the key is answered from what is stored now. A message that was
 // sent loses its reason; one that has failed keeps it.
 //
-// ErrChanged: the message is not unknown any more. ErrBusy: a send holds the thread.
+// ErrChanged: the message is not unknown any more, or was sent again meanwhile. ErrBusy: a send holds the thread.
 // ErrNotFound: no such message. Nothing was written in any of these cases.
 func (s *Store) Settle(ctx context.Context, v Settlement) error {
 	replies := convert(v.Replies, encodeMessage)
@@ -89,7 +92,11 @@ func (s *session) settleUnknown(v *Settlement, replies []messageRow) error {
 	if err != nil {
 		return err
 	}
-	if m.Status != normalize.StatusUnknown {
+	var attempts int
+	if _, err := s.one(countAttempts, []any{v.ThreadID, v.MessageID}, &attempts); err != nil {
+		return err
+	}
+	if m.Status != normalize.StatusUnknown || attempts != v.Attempts {
 		return ErrChanged
 	}
 	if v.Status == normalize.StatusSent {
