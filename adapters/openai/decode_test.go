@@ -35,7 +35,7 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	}
-	const secret = "planted-openai-key"
+	const secret = plantedKey
 	f.Fuzz(func(t *testing.T, body []byte) {
 		explain(500, body)
 		m, err := decode(vendorhttp.Answer{Status: 200, Body: body}, normalize.NewSecret(secret))

@@ -34,7 +34,8 @@ type situation struct {
 		Status normalize.MessageStatus `json:"status"`
 		Text   string                  `json:"text"`
 	} `json:"history"`
-	Text string `json:"text"`
+	Text   string `json:"text"`
+	Stream bool   `json:"stream"`
 }
 
 // TestGolden runs every golden file: the situation goes in, the vendor must get
@@ -66,11 +67,11 @@ func TestGolden(t *testing.T) {
 				t.Fatalf("input.json: %v", err)
 			}
 			request, outcome := run(t, in, string(part("answer").Data))
-			for name, got := range map[string]string{"request": request, "outcome": outcome} {
+			for _, got := range []txtar.File{{Name: "request", Data: []byte(request)}, {Name: "outcome", Data: []byte(outcome)}} {
 				if *update {
-					part(name).Data = []byte(got)
-				} else if diff := cmp.Diff(string(part(name).Data), got); diff != "" {
-					t.Errorf("%s (-file +adapter):\n%s", name, diff)
+					part(got.Name).Data = got.Data
+				} else if diff := cmp.Diff(string(part(got.Name).Data), string(got.Data)); diff != "" {
+					t.Errorf("%s (-file +adapter):\n%s", got.Name, diff)
 				}
 			}
 			if *update {
@@ -108,10 +109,21 @@ func run(t *testing.T, in situation, answer string) (request, outcome string) {
 	for _, m := range in.History {
 		turn.History = append(turn.History, normalize.Message{Role: m.Role, Status: m.Status, Text: m.Text})
 	}
-	reply, err := adapter.Send(context.Background(), turn)
+	give := adapter.Send
+	if in.Stream {
+		give = func(ctx context.Context, turn adapters.Turn) (adapters.Reply, error) {
+			reply, err := adapter.(adapters.Streamer).Stream(ctx, turn, func(d adapters.Delta) error {
+				outcome += fmt.Sprintf("delta %q\n", d.Text)
+				return nil
+			})
+			outcome += fmt.Sprintf("%d passed over\n", reply.Skipped)
+			return reply, err
+		}
+	}
+	reply, err := give(context.Background(), turn)
 	if err != nil {
 		e := normalize.AsError(err)
-		outcome = fmt.Sprintf("error %s %s, vendor %d %q, retry after %s\n%s\n", e.Kind, e.Phase, e.VendorStatus, e.VendorCode, e.RetryAfter, e.Text())
+		outcome += fmt.Sprintf("error %s %s, vendor %d %q, retry after %s\n%s\n", e.Kind, e.Phase, e.VendorStatus, e.VendorCode, e.RetryAfter, e.Text())
 	}
 	for i := range reply.Messages {
 		outcome += string(reply.Messages[i].AppendJSON(nil, true)) + "\n"
