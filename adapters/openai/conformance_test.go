@@ -21,17 +21,23 @@ func TestConformance(t *testing.T) {
 			return s
 		},
 		StreamErrors: []adaptertest.StreamError{
-			{Data: `{"error":{"message":"The engine is currently overloaded","type":"server_error","param":null,"code":"engine_overloaded"}}`,
-				Kind: normalize.KindVendorFault},
+			{
+				Data: `{"error":{"message":"The engine is currently overloaded","type":"server_error","param":null,"code":"engine_overloaded"}}`,
+				Kind: normalize.KindVendorFault,
+			},
 			{Data: `{"error":{"message":"Busy","code":503}}`, Kind: normalize.KindVendorFault},
 			{Data: `{"error":{"message":"Rate limit reached","type":"requests","code":"rate_limit_exceeded"}}`, Kind: normalize.KindRateLimited},
 			{Data: `{"error":{"message":"Slow down","type":"rate_limit_error","code":null}}`, Kind: normalize.KindRateLimited},
 			{Data: `{"error":{"message":"Slow down","code":429}}`, Kind: normalize.KindRateLimited},
-			{Data: `{"error":{"message":"Incorrect API key provided: planted-openai-key","type":"invalid_request_error","code":"invalid_api_key"}}`,
-				Kind: normalize.KindUnauthorized},
+			{
+				Data: `{"error":{"message":"Incorrect API key provided: planted-openai-key","type":"invalid_request_error","code":"invalid_api_key"}}`,
+				Kind: normalize.KindUnauthorized,
+			},
 			{Data: `{"error":{"message":"No","type":"authentication_error","code":null}}`, Kind: normalize.KindUnauthorized},
-			{Data: `{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}`,
-				Kind: normalize.KindQuota},
+			{
+				Data: `{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}`,
+				Kind: normalize.KindQuota,
+			},
 			{Data: `{"error":{"message":"Filtered","type":null,"code":"content_filter","status":400}}`, Kind: normalize.KindRejected},
 			{Data: `{"error":{"message":"Filtered","type":"invalid_request_error","code":"content_policy_violation"}}`, Kind: normalize.KindRejected},
 			{Data: `{"error":{"message":"Filtered","type":null,"code":null,"status":400}}`, Kind: normalize.KindRejected},

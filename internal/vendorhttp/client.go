@@ -221,7 +221,7 @@ func (c *Client) roundTrip(ctx context.Context, method string, u *url.URL, heade
 		req.Body = io.NopCloser(bytes.NewReader(body))
 		req.ContentLength = int64(len(body))
 	}
-	resp, err := c.transport.RoundTrip(req)
+	resp, err := c.transport.RoundTrip(req) //nolint:bodyclose // Stream.Close does
 	if err != nil {
 		failure := c.classify(ctx, err, wrote.Load(), answered.Load())
 		cancel(nil)

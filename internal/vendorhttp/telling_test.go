@@ -247,13 +247,14 @@ func TestARefusedDeltaEndsTheAnswerWithThatError(t *testing.T) {
 		}
 		return nil
 	})
-	if err != error(gone) || gone.Phase != normalize.PhaseStatus || calls != 2 || told.Text() != "We open " {
+	var got *normalize.Error
+	if !errors.As(err, &got) || got != gone || gone.Phase != normalize.PhaseStatus || calls != 2 || told.Text() != "We open " {
 		t.Errorf("%v after %d deltas, text %q; want the error that emit gave, unchanged", err, calls, told.Text())
 	}
 
 	reply := adapters.Reply{Messages: []normalize.Message{{Text: "We open", Status: normalize.StatusComplete}}}
 	kept, err := vendorhttp.ShowWhole(reply, func(adapters.Delta) error { return gone })
-	if err != error(gone) || kept.Messages[0].Status != normalize.StatusIncomplete {
+	if !errors.As(err, &got) || got != gone || kept.Messages[0].Status != normalize.StatusIncomplete {
 		t.Errorf("%v and %s, want the error that emit gave and an incomplete message", err, kept.Messages[0].Status)
 	}
 }
