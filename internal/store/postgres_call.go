@@ -65,7 +65,7 @@ func (db *postgres) write(ctx context.Context, run func(*session) error) error {
 			return err
 		}
 		_, err = conn.PgConn().Exec(ctx, `COMMIT`).ReadAll()
-		if err != nil && conn.IsClosed() && !pgconn.SafeToRetry(err) {
+		if err != nil && conn.IsClosed() {
 			return &doubt{error: unavailable(err), number: number, timeline: timelineOf(conn)}
 		}
 		return unavailable(err)

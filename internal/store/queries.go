@@ -164,7 +164,7 @@ var queries = [queryCount]string{
 		WHERE id = $1 AND thread_id = $2`,
 	settleMessage: `UPDATE messages SET status = CASE WHEN $3 = 'failed' AND EXISTS (SELECT 1 FROM attempts x
 			WHERE x.thread_id = $2 AND x.message_id = $1 AND ` + uncertain + `) THEN 'unknown' ELSE $3 END, reason = $4
-		WHERE id = $1 AND thread_id = $2 AND status = 'pending'`,
+		WHERE id = $1 AND thread_id = $2 AND status = 'pending' RETURNING status`,
 	countAttempts: `SELECT COUNT(*) FROM attempts WHERE thread_id = $1 AND message_id = $2`,
 
 	settleUnknown: `UPDATE messages SET status = $3, reason = $4, remote_id = $5, raw = CASE WHEN $6 = '' THEN raw ELSE $6 END

@@ -23,8 +23,8 @@ const (
 	renewBatch   = 50
 )
 
-// Recover settles the sends of runs that are dead: a pending message without an
-// attempt becomes failed, one with an attempt that has no outcome unknown; their
+// Recover settles the sends of runs that are dead: a pending message that no vendor
+// can have becomes failed, one that a vendor may have unknown; their
 // threads are free and their keys do not run any more. Nothing is sent.
 //
 // Call it before the first Accept. As a SQLite database is held by one process, all
@@ -130,7 +130,8 @@ func (s *Store) Renew(ctx context.Context, epochs []string, lease time.Duration)
 }
 
 // settle ends a send whose run is dead. It returns what its message is now, and
-// whether that was still open.
+// whether that was still open. An attempt of an earlier send counts too: a message
+// that a vendor may have is not failed.
 func (s *session) settle(threadID, messageID, attemptID string, now time.Time) (status normalize.MessageStatus, changed bool, err error) {
 	status = normalize.StatusFailed
 	if attemptID != "" {
@@ -140,12 +141,13 @@ func (s *session) settle(threadID, messageID, attemptID string, now time.Time) (
 			return status, false, err
 		}
 	}
-	n, err := s.exec(settleMessage, messageID, threadID, string(status), reasonInterrupted)
+	changed, err = s.one(settleMessage, []any{messageID, threadID, string(status), reasonInterrupted}, &status)
 	if err != nil {
 		return status, false, err
 	}
+	s.wrote = s.wrote || changed
 	_, err = s.exec(deleteSend, threadID)
-	return status, n > 0, err
+	return status, changed, err
 }
 
 // settleKey settles the send that a key stood for, if it is dead, and corrects what

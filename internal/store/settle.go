@@ -20,10 +20,10 @@ type Unsettled struct {
 	Tries     int               // how often it was postponed
 }
 
-// Unsettled lists up to limit user messages that are unknown, that one backend alone may
-// have, and whose last attempt there began before a moment, those first that have waited longest. Messages that were
-// postponed are not among them until their time has come, nor are those of a thread
-// that a send holds.
+// Unsettled lists up to limit user messages that are unknown, that one backend alone
+// may have, and whose last attempt there began before a moment, those first that have
+// waited longest. Messages that were postponed are not among them until their time has
+// come, nor are those of a thread that a send holds.
 func (s *Store) Unsettled(ctx context.Context, startedBefore time.Time, limit int) (list []Unsettled, err error) {
 	now := millis(s.now())
 	err = s.db.read(ctx, func(tx *session) error {
@@ -73,8 +73,9 @@ type Settlement struct {
 // that a repeat of the key is answered from what is stored now. A message that was
 // sent loses its reason; one that has failed keeps it.
 //
-// ErrChanged: the message is not unknown any more, or was sent again meanwhile. ErrBusy: a send holds the thread.
-// ErrNotFound: no such message. Nothing was written in any of these cases.
+// ErrChanged: the message is not unknown any more, or was sent again meanwhile.
+// ErrBusy: a send holds the thread. ErrNotFound: no such message. Nothing was written
+// in any of these cases.
 func (s *Store) Settle(ctx context.Context, v Settlement) error {
 	replies := convert(v.Replies, encodeMessage)
 	return s.db.write(ctx, func(tx *session) error { return tx.settleUnknown(&v, replies) })

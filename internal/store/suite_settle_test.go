@@ -121,8 +121,8 @@ func unknownMessagesAreListedUntilTheyAreSettled(t *testing.T, f *fixture) {
 	second, b2 := f.unknown(other, "and this?")
 	f.say(thread, "all is well") // what is certain is not listed
 	want := []Unsettled{
-		{Tenant: "acme", Message: m, Backend: "desk", Binding: b, StartedAt: t0},
-		{Tenant: "other", Message: second, Backend: "desk", Binding: b2, StartedAt: t0},
+		{Tenant: "acme", Message: m, Backend: "desk", Binding: b, StartedAt: t0, EndedAt: t0, Attempts: 1},
+		{Tenant: "other", Message: second, Backend: "desk", Binding: b2, StartedAt: t0, EndedAt: t0, Attempts: 1},
 	}
 	f.same("all", f.unsettled(), want)
 	list, err := f.Unsettled(t.Context(), at(1), 1)
@@ -139,8 +139,8 @@ func unknownMessagesAreListedUntilTheyAreSettled(t *testing.T, f *fixture) {
 
 	replies := []normalize.Message{replyTo(m, "found"), replyTo(m, "and more")}
 	f.must(f.Settle(t.Context(), Settlement{
-		Tenant: "acme", ThreadID: thread.ID, MessageID: m.ID, Status: normalize.StatusSent, RemoteID: "r9", Raw: []byte(`{"id": "r9"}`),
-		Replies: replies, Now: at(3),
+		Tenant: "acme", ThreadID: thread.ID, MessageID: m.ID, Attempts: 1, Status: normalize.StatusSent, RemoteID: "r9",
+		Raw: []byte(`{"id": "r9"}`), Replies: replies, Now: at(3),
 	}))
 	m.Status, m.Reason, m.RemoteID, m.Raw = normalize.StatusSent, "", "r9", json.RawMessage(`{"id": "r9"}`)
 	got := f.transcript(thread)
@@ -150,7 +150,7 @@ func unknownMessagesAreListedUntilTheyAreSettled(t *testing.T, f *fixture) {
 		t.Errorf("its thread: %d messages, updated at %v, busy %v", st.MessageCount, st.UpdatedAt, st.Busy)
 	}
 	f.must(f.Settle(t.Context(), Settlement{
-		Tenant: "other", ThreadID: other.ID, MessageID: second.ID, Status: normalize.StatusFailed, Now: at(3),
+		Tenant: "other", ThreadID: other.ID, MessageID: second.ID, Attempts: 1, Status: normalize.StatusFailed, Now: at(3),
 	}))
 	second.Status = normalize.StatusFailed
 	f.same("as failed", f.transcript(other)[0], second)
@@ -174,7 +174,7 @@ func unsettledNamesOnlyACertainConversation(t *testing.T, f *fixture) {
 	}
 	move("spare", 1)
 	b.Until = at(1)
-	want := []Unsettled{{Tenant: "acme", Message: m, Backend: "desk", Binding: b, StartedAt: t0}}
+	want := []Unsettled{{Tenant: "acme", Message: m, Backend: "desk", Binding: b, StartedAt: t0, EndedAt: t0, Attempts: 1}}
 	f.same("moved away", f.unsettled(), want)
 	move("desk", 2)
 	want[0].Binding = normalize.Binding{}
@@ -187,7 +187,7 @@ func unsettledNamesOnlyACertainConversation(t *testing.T, f *fixture) {
 	_, err := f.SettleExpired(t.Context(), 10)
 	f.must(err)
 	m.Status, m.Reason = normalize.StatusUnknown, reasonInterrupted
-	want = append(want, Unsettled{Tenant: "acme", Message: m, Backend: "desk", StartedAt: t0})
+	want = append(want, Unsettled{Tenant: "acme", Message: m, Backend: "desk", StartedAt: t0, EndedAt: t0, Attempts: 1})
 	f.same("without a conversation", f.unsettled(), want)
 }
 
@@ -201,7 +201,7 @@ func postponedMessageWaitsForItsTime(t *testing.T, f *fixture) {
 	postpone(t0.Add(time.Millisecond))
 	f.same("postponed", f.unsettled(), []Unsettled(nil))
 	postpone(t0)
-	want := []Unsettled{{Tenant: "acme", Message: m, Backend: "desk", Binding: b, StartedAt: t0, Tries: 2}}
+	want := []Unsettled{{Tenant: "acme", Message: m, Backend: "desk", Binding: b, StartedAt: t0, EndedAt: t0, Attempts: 1, Tries: 2}}
 	f.same("its time has come", f.unsettled(), want)
 	postpone(time.Time{})
 	f.same("given up", f.unsettled(), []Unsettled(nil))
@@ -215,13 +215,15 @@ func postponedMessageWaitsForItsTime(t *testing.T, f *fixture) {
 	attempt := newAttempt(m, "e2")
 	attempt.StartedAt = t0.Add(time.Second)
 	f.begin(thread, again, "e2", withAttempt(attempt), func(a *Acceptance) { a.Resend = true })
-	f.end(thread, m, "e2", normalize.StatusUnknown)
-	want[0].Tries, want[0].StartedAt = 0, attempt.StartedAt
+	f.end(thread, m, "e2", normalize.StatusUnknown, func(fin *Finish) {
+		fin.Attempt = &AttemptEnd{ID: attempt.ID, Kind: "timeout", Phase: 1, EndedAt: at(2)}
+	})
+	want[0].Tries, want[0].Attempts, want[0].StartedAt, want[0].EndedAt = 0, 2, attempt.StartedAt, at(2)
 	f.same("sent again", f.unsettled(), want)
 
 	f.wantErr("another tenant's", f.PostponeSettling(t.Context(), "other", thread.ID, m.ID, t0), ErrChanged)
 	f.must(f.Settle(t.Context(), Settlement{
-		Tenant: "acme", ThreadID: thread.ID, MessageID: m.ID, Status: normalize.StatusSent, Now: at(3),
+		Tenant: "acme", ThreadID: thread.ID, MessageID: m.ID, Attempts: 2, Status: normalize.StatusSent, Now: at(3),
 	}))
 	f.wantErr("a settled one", f.PostponeSettling(t.Context(), "acme", thread.ID, m.ID, t0), ErrChanged)
 }
@@ -233,7 +235,9 @@ func settledMessageAnswersItsKey(t *testing.T, f *fixture) {
 		m := userMessage(thread.ID, "who knows?")
 		f.begin(thread, m, "e", withKey(key), withAttempt(newAttempt(m, "e")))
 		f.end(thread, m, "e", normalize.StatusUnknown, func(fin *Finish) { fin.Key, fin.Status, fin.Body = key, 504, []byte("nobody knows") })
-		f.must(f.Settle(t.Context(), Settlement{Tenant: "acme", ThreadID: thread.ID, MessageID: m.ID, Status: status, Now: at(3)}))
+		f.must(f.Settle(t.Context(), Settlement{
+			Tenant: "acme", ThreadID: thread.ID, MessageID: m.ID, Attempts: 1, Status: status, Now: at(3),
+		}))
 		want := KeyState{Found: true, Matches: true, ThreadID: thread.ID, MessageID: m.ID, Message: status}
 		state, err := f.LookupKey(t.Context(), *key, t0)
 		f.must(err)
@@ -250,7 +254,8 @@ func settleIsWholeOrNothing(t *testing.T, f *fixture) {
 	said := f.say(thread, "certain")
 	m, _ := f.unknown(thread, "who knows?")
 	v := Settlement{
-		Tenant: "acme", ThreadID: thread.ID, MessageID: m.ID, Status: normalize.StatusSent, Replies: []normalize.Message{replyTo(m, "found")}, Now: at(3),
+		Tenant: "acme", ThreadID: thread.ID, MessageID: m.ID, Attempts: 1, Status: normalize.StatusSent,
+		Replies: []normalize.Message{replyTo(m, "found")}, Now: at(3),
 	}
 	running := userMessage(thread.ID, "meanwhile")
 	f.begin(thread, running, "e")
@@ -268,6 +273,7 @@ func settleIsWholeOrNothing(t *testing.T, f *fixture) {
 		"another tenant's":    {func(v *Settlement) { v.Tenant = "other" }, ErrNotFound},
 		"no such thread":      {func(v *Settlement) { v.ThreadID = newID("thr") }, ErrNotFound},
 		"no such message":     {func(v *Settlement) { v.MessageID = newID("msg") }, ErrNotFound},
+		"sent again since":    {func(v *Settlement) { v.Attempts = 2 }, ErrChanged},
 		"a certain one":       {func(v *Settlement) { v.MessageID = said.ID }, ErrChanged},
 		"a reply that cannot": {func(v *Settlement) { v.Replies = append(v.Replies, said) }, ErrUnavailable}, // its id is taken
 	} {
@@ -280,4 +286,68 @@ func settleIsWholeOrNothing(t *testing.T, f *fixture) {
 	}
 	f.must(f.Settle(t.Context(), v))
 	f.wantErr("a second time", f.Settle(t.Context(), v), ErrChanged)
+}
+
+// What matters are the attempts after which a vendor may have the message.
+func unsettledIsWhatOneBackendAloneMayHave(t *testing.T, f *fixture) {
+	unsent := AttemptEnd{Kind: "unreachable", EndedAt: t0}
+	refused := AttemptEnd{Kind: "rate_limited", Phase: 2, EndedAt: t0}
+	cut := AttemptEnd{Kind: "backend_error", Phase: 1, EndedAt: t0}
+	silent := AttemptEnd{Kind: "timeout", Phase: 1, EndedAt: at(1)}
+	for name, c := range map[string]struct {
+		backends []string
+		ends     []AttemptEnd
+		want     string
+	}{
+		"the last":                {[]string{"spare", "desk"}, []AttemptEnd{unsent, silent}, "desk"},
+		"the first":               {[]string{"desk", "spare"}, []AttemptEnd{silent, unsent}, "desk"},
+		"one that was not turned": {[]string{"spare", "desk", "third"}, []AttemptEnd{refused, cut, unsent}, "desk"},
+		"twice the same":          {[]string{"desk", "desk"}, []AttemptEnd{cut, silent}, "desk"},
+		"two of them":             {[]string{"desk", "spare"}, []AttemptEnd{cut, silent}, ""},
+	} {
+		thread := f.thread("acme")
+		m := userMessage(thread.ID, "x")
+		f.begin(thread, m, m.ID)
+		var last *AttemptEnd
+		for i, backend := range c.backends {
+			attempt := newAttempt(m, m.ID)
+			attempt.Backend = backend
+			f.must(f.BeginAttempt(t.Context(), *attempt, last))
+			end := c.ends[i]
+			end.ID, last = attempt.ID, &end
+		}
+		f.end(thread, m, m.ID, normalize.StatusUnknown, func(fin *Finish) { fin.Attempt = last })
+		var got string
+		for _, u := range f.unsettled() {
+			if got = u.Backend; u.Message.ID != m.ID || u.Attempts != len(c.backends) {
+				t.Errorf("%s: listed as %+v", name, u)
+			}
+		}
+		if got != c.want {
+			t.Errorf("%s: backend %q, want %q", name, got, c.want)
+		}
+		f.must(f.PostponeSettling(t.Context(), "acme", thread.ID, m.ID, time.Time{}))
+	}
+}
+
+// A message that a vendor may have from before is not safe to send again because
+// its resend died early.
+func resendThatDiesLeavesItsMessageUnknown(t *testing.T, f *fixture) {
+	thread := f.thread("acme")
+	m, _ := f.unknown(thread, "who knows?")
+	key := newKey("acme", "b")
+	m.Status, m.Reason = normalize.StatusPending, ""
+	again := func(a *Acceptance) { a.Resend = true }
+	f.begin(thread, m, "e2", again, withKey(key))
+	f.expire(thread)
+	r := f.begin(thread, m, "e3", again, withKey(key))
+	if r.Accepted || r.Key.Message != normalize.StatusUnknown {
+		t.Errorf("its repeat after the lease: %+v", r)
+	}
+	f.begin(thread, m, "e4", again)
+	f.expire(thread)
+	settled, err := f.SettleExpired(t.Context(), 10)
+	f.must(err)
+	f.same("settled", settled, Recovered{Unknown: 1})
+	f.same("status", f.transcript(thread)[0].Status, normalize.StatusUnknown)
 }

@@ -48,6 +48,8 @@ func testStore(t *testing.T, open func(t *testing.T) *Store) {
 		"UnsettledNamesOnlyACertainConversation":      unsettledNamesOnlyACertainConversation,
 		"PostponedMessageWaitsForItsTime":             postponedMessageWaitsForItsTime,
 		"SettledMessageAnswersItsKey":                 settledMessageAnswersItsKey,
+		"UnsettledIsWhatOneBackendAloneMayHave":       unsettledIsWhatOneBackendAloneMayHave,
+		"ResendThatDiesLeavesItsMessageUnknown":       resendThatDiesLeavesItsMessageUnknown,
 		"SettleIsWholeOrNothing":                      settleIsWholeOrNothing,
 		"RecoverWorksInBatches":                       recoverWorksInBatches,
 		"HistoryIsWhatWasSaid":                        historyIsWhatWasSaid,
