@@ -40,9 +40,6 @@ func collect(told *vendorhttp.Telling, head vendorhttp.Answer, asked string, key
 			return failed(err)
 		}
 		frame := gjson.ParseBytes(data)
-		if fault, found := faultIn(frame); found {
-			return failed(head.Reported(fault, key))
-		}
 		switch id := conversationOf(frame); {
 		case id == "" || strings.EqualFold(id, remoteID):
 		case remoteID == "":
@@ -51,6 +48,9 @@ func collect(told *vendorhttp.Telling, head vendorhttp.Answer, asked string, key
 			return failed(head.Invalid("the backend's answer goes on in another conversation"))
 		default: // then nothing of it is certain
 			return adapters.Reply{}, head.Invalid("the backend's answer belongs to another conversation")
+		}
+		if fault, found := faultIn(frame); found {
+			return failed(head.Reported(fault, key))
 		}
 		switch content := frame.Get("content"); content.Type {
 		case gjson.String:

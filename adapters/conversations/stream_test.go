@@ -77,8 +77,11 @@ func TestAFrameThatIsNoErrorIsNone(t *testing.T) {
 }
 
 func TestAnErrorWithinAStreamSaysWhatIsKnown(t *testing.T) {
-	_, _, err := watched(strings.NewReader("data: {\"error\":{\"code\":\"throttled\",\"message\":\"" + apiKey +
+	_, reply, err := watched(strings.NewReader("data: {\"conversationId\":\"c\",\"error\":{\"code\":\"throttled\",\"message\":\"" + apiKey +
 		" was throttled. Expected available in 7 seconds.\"}}\n\n"))
+	if diff := cmp.Diff(adapters.Reply{Remote: normalize.Remote{ThreadID: "c"}}, reply); diff != "" {
+		t.Errorf("kept (-want +got):\n%s", diff)
+	}
 	e := wantKind(t, err, normalize.KindRateLimited)
 	if e.Phase != normalize.PhaseStatus || e.VendorStatus != 200 || e.VendorCode != "throttled" || e.RetryAfter != 7*time.Second ||
 		!strings.Contains(e.Text(), "was throttled") || strings.Contains(e.Text(), apiKey) {

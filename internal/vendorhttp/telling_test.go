@@ -171,6 +171,45 @@ func TestPiecesAreCleanedAsTheWholeWouldBe(t *testing.T) { // U24
 	}
 }
 
+// FuzzPieces: however a text is cut into pieces, they join to what the whole is.
+func FuzzPieces(f *testing.F) {
+	for _, text := range []string{"", "a\xf0\x9f\x99\x82\\ud83d\\ude42\"", "\\ud83d\\\\ud83d\\ude42", "\xed\xa0\xbd\xed\xb9\x82", "\xf0\x9f\\ude42"} {
+		f.Add([]byte(text), uint64(1))
+		f.Add([]byte(text), uint64(7))
+	}
+	f.Fuzz(func(t *testing.T, inside []byte, seed uint64) {
+		whole := `"` + string(inside) + `"`
+		if !json.Valid([]byte(whole)) {
+			t.Skip("no JSON string")
+		}
+		var shown []string
+		told := vendorhttp.NewTelling(strings.NewReader(""), head, "", watch(&shown))
+		piece := ""
+		for rest := string(inside); rest != ""; {
+			n := 1 // a byte or an escape
+			if rest[0] == '\\' {
+				n = 2
+				if rest[1] == 'u' {
+					n = 6
+				}
+			}
+			piece, rest = piece+rest[:n], rest[n:]
+			if seed = seed*6364136223846793005 + 1442695040888963407; seed>>62 == 0 || rest == "" {
+				if err := told.Say(`"` + piece + `"`); err != nil {
+					t.Fatal(err)
+				}
+				piece = ""
+			}
+		}
+		if err := told.Finish(); err != nil {
+			t.Fatal(err)
+		}
+		if want := normalize.UnquoteJSON(whole); told.Text() != want || strings.Join(shown, "") != want {
+			t.Errorf("in pieces %q, as one %q", shown, want)
+		}
+	})
+}
+
 func TestAnAnswerThatEndsWithoutItsMarkIsAFailure(t *testing.T) {
 	reset := errors.New("reset")
 	for _, c := range []struct {
