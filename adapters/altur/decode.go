@@ -254,6 +254,7 @@ func (r *reader) author(m gjson.Result) normalize.Author {
 			}
 		}
 		return author
+	case normalize.RoleSystem:
 	}
 	return normalize.Author{}
 }

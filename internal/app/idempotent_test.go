@@ -95,10 +95,10 @@ routes:
 }
 
 func TestR18_a_vendor_that_takes_a_key_is_asked_again_under_the_same_key(t *testing.T) {
-	onEachStore(t, testR18_a_vendor_that_takes_a_key_is_asked_again_under_the_same_key)
+	onEachStore(t, testR18)
 }
 
-func testR18_a_vendor_that_takes_a_key_is_asked_again_under_the_same_key(t *testing.T, newStore storeMaker) {
+func testR18(t *testing.T, newStore storeMaker) {
 	h, vendor := startOnce(t, newStore, 1)
 	got := read[turn](t, h.call("POST", "/v1/messages", object{"text": "hello"}, "Idempotency-Key", "the-callers-own"), 200)
 	if got.Replies[0].Text != "effect 1" || got.Message.Status != "sent" {

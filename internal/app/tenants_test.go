@@ -49,10 +49,10 @@ var ofThreads = map[string]any{
 // objects of another tenant, and for objects that never were: the answers differ
 // in nothing but the request's id.
 func TestA03_another_tenants_objects_are_like_none(t *testing.T) {
-	onEachStore(t, testA03_another_tenants_objects_are_like_none)
+	onEachStore(t, testA03)
 }
 
-func testA03_another_tenants_objects_are_like_none(t *testing.T, newStore storeMaker) {
+func testA03(t *testing.T, newStore storeMaker) {
 	h := startHouse(t, fmt.Sprintf(tenants, newStore(t)))
 	theirs := read[turn](t, h.call("POST", "/v1/messages", object{"text": "a secret"}, asOne...), 200)
 	const absentThread, absentMessage = "thr_01m7zsj4wne5f8v6d3q2c1b0a9", "msg_01m7zsj4wne5f8v6d3q2c1b0a9"
@@ -97,10 +97,10 @@ func withoutID(a answer) string {
 }
 
 func TestC13_a_cursor_of_another_tenant_or_list_is_refused(t *testing.T) {
-	onEachStore(t, testC13_a_cursor_of_another_tenant_or_list_is_refused)
+	onEachStore(t, testC13)
 }
 
-func testC13_a_cursor_of_another_tenant_or_list_is_refused(t *testing.T, newStore storeMaker) {
+func testC13(t *testing.T, newStore storeMaker) {
 	h := startHouse(t, fmt.Sprintf(tenants, newStore(t)))
 	for range 3 {
 		read[turn](t, h.call("POST", "/v1/messages", object{"text": "hello"}, asOne...), 200)
@@ -119,10 +119,10 @@ func testC13_a_cursor_of_another_tenant_or_list_is_refused(t *testing.T, newStor
 }
 
 func TestA04_a_caller_stays_within_its_routes(t *testing.T) {
-	onEachStore(t, testA04_a_caller_stays_within_its_routes)
+	onEachStore(t, testA04)
 }
 
-func testA04_a_caller_stays_within_its_routes(t *testing.T, newStore storeMaker) {
+func testA04(t *testing.T, newStore storeMaker) {
 	h := startHouse(t, fmt.Sprintf(tenants, newStore(t)))
 	for what, a := range map[string]answer{
 		"no route of its own matches":       h.call("POST", "/v1/messages", object{"text": "x"}, asNarrow...),

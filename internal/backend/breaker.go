@@ -121,7 +121,7 @@ func (b *breaker) allow() (*ticket, *normalize.Error) {
 	}
 	t := &ticket{breaker: b, done: done, changes: changes}
 	if state == gobreaker.StateHalfOpen {
-		t.deadline = time.AfterFunc(probeDeadline, func() { t.report(&normalize.Error{Kind: normalize.KindTimeout}) })
+		t.deadline.Store(time.AfterFunc(probeDeadline, func() { t.report(&normalize.Error{Kind: normalize.KindTimeout}) }))
 	}
 	return t, nil
 }
@@ -131,8 +131,8 @@ func (b *breaker) allow() (*ticket, *normalize.Error) {
 type ticket struct {
 	breaker  *breaker
 	done     func(error)
-	changes  int         // the breaker's, when it was given
-	deadline *time.Timer // probes only
+	changes  int                        // the breaker's, when it was given
+	deadline atomic.Pointer[time.Timer] // probes only
 	reported atomic.Bool
 }
 
@@ -141,8 +141,8 @@ func (t *ticket) report(failure *normalize.Error) {
 	if !t.reported.CompareAndSwap(false, true) {
 		return
 	}
-	if t.deadline != nil {
-		t.deadline.Stop()
+	if timer := t.deadline.Load(); timer != nil {
+		timer.Stop()
 	}
 	b := t.breaker
 	var err error

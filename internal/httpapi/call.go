@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -215,8 +216,10 @@ func (c *call) json(status int, add func([]byte) []byte) error {
 func (c *call) end() {
 	cut := false
 	if v := recover(); v != nil {
-		cut = v == http.ErrAbortHandler || c.status != 0
-		if v != http.ErrAbortHandler {
+		err, _ := v.(error)
+		aborted := errors.Is(err, http.ErrAbortHandler)
+		cut = aborted || c.status != 0
+		if !aborted {
 			c.api.log.Error("panic", zap.String("request_id", c.id), zap.String("route", c.route),
 				zap.String("panic", panicText(v)), zap.ByteString("stack", debug.Stack()))
 		}
