@@ -128,6 +128,11 @@ var arrows = []arrow{
 		because: "it is joined with routing and backends by the engine alone",
 	},
 	{
+		from:    "internal/outbound",
+		only:    []string{"normalize"},
+		because: "the guard judges addresses; who asks for them is not its business",
+	},
+	{
 		from:    "internal/telemetry",
 		only:    []string{},
 		because: "it counts what it is told, and asks nobody",
@@ -307,6 +312,7 @@ var homes = map[string][]string{
 	"github.com/chromedp/cdproto":        nil,
 	"github.com/chromedp/chromedp":       nil,
 	"github.com/getkin/kin-openapi":      nil,
+	"github.com/anishathalye/porcupine":  nil,
 	"github.com/google/go-cmp":           nil,
 	"github.com/rogpeppe/go-internal":    nil,
 	"go.uber.org/goleak":                 nil,
@@ -482,7 +488,7 @@ func pureRoomsArePure(t *tree) (found []finding) {
 // vendorless are the rooms that know no vendor.
 var vendorless = []string{
 	"normalize", "internal/engine", "internal/backend", "internal/store", "internal/routing", "internal/config", "internal/sandbox",
-	"internal/telemetry", "internal/vendorhttp",
+	"internal/outbound", "internal/telemetry", "internal/vendorhttp",
 }
 
 // words are adapters whose name is also a word that a sentence may hold.
