@@ -77,6 +77,12 @@ import (
 )
 `, []string{"internal/store/store.go:3: internal/store imports internal/routing"}},
 
+	{"the guard asks an adapter", "arrows from internal/outbound", `
+-- internal/outbound/outbound.go --
+package outbound
+import "chatmux/adapters"
+`, []string{"internal/outbound/outbound.go:2: internal/outbound imports adapters"}},
+
 	{"telemetry asks a backend", "arrows from internal/telemetry", `
 -- internal/telemetry/telemetry.go --
 package telemetry
