@@ -64,7 +64,7 @@ func start(settings []string) (_ *Server, err error) {
 	if err := giveAway(s.dir); err != nil {
 		return nil, err
 	}
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "--no-sync", "--auth=trust", "--username=chatmux", "--encoding=UTF8", "--locale=C",
+	initdb := exec.CommandContext(context.Background(), filepath.Join(bin, "initdb"), "--no-sync", "--auth=trust", "--username=chatmux", "--encoding=UTF8", "--locale=C",
 		"--pgdata="+s.data())
 	initdb.Dir = s.dir
 	withoutRights(initdb)
@@ -175,7 +175,7 @@ func (s *Server) run() error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(filepath.Join(s.bin, "postgres"), append([]string{"-D", s.data()}, s.flags...)...)
+	cmd := exec.CommandContext(context.Background(), filepath.Join(s.bin, "postgres"), append([]string{"-D", s.data()}, s.flags...)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = s.dir, log, log
 	withoutRights(cmd)
 	if s.process, err = launch(cmd); err != nil {

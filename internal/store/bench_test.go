@@ -7,18 +7,25 @@ import (
 	"testing"
 	"time"
 
+	"chatmux/internal/pgtest"
 	"chatmux/normalize"
 )
 
-// benchStores are where a benchmark runs: on the disk, and without one, which shows
-// the CPU time alone.
+// benchStores are where a benchmark runs: on the disk, without one, which shows the
+// CPU time alone, and on a PostgreSQL server that syncs as it would in earnest.
 func benchStores(b *testing.B, run func(b *testing.B, s *Store)) {
-	for _, c := range []struct{ name, dsn string }{
-		{"file", "sqlite:" + filepath.Join(b.TempDir(), "bench.db")},
-		{"memory", "sqlite::memory:"},
+	for _, c := range []struct {
+		name string
+		dsn  func(b *testing.B) string
+	}{
+		{"file", func(b *testing.B) string { return "sqlite:" + filepath.Join(b.TempDir(), "bench.db") }},
+		{"memory", func(*testing.B) string { return "sqlite::memory:" }},
+		{"postgres", func(b *testing.B) string {
+			return pgtest.Start(b, "fsync=on", "full_page_writes=on", "shared_buffers=128MB").Database()
+		}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			s, err := Open(b.Context(), c.dsn, testOptions())
+			s, err := Open(b.Context(), c.dsn(b), testOptions())
 			if err != nil {
 				b.Fatal(err)
 			}

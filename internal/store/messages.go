@@ -95,9 +95,8 @@ func (s *Store) UpdateMessage(
 		m.ID, m.ThreadID, m.CreatedAt = id, threadID, created
 		result = m
 		row := encodeMessage(m)
-		_, err = tx.exec(updateMessage, id, threadID, string(m.Role), string(m.Type), string(m.Status), m.Reason, m.Text, m.Backend, m.RemoteID,
+		return tx.do(updateMessage, id, threadID, string(m.Role), string(m.Type), string(m.Status), m.Reason, m.Text, m.Backend, m.RemoteID,
 			m.InReplyTo, row.doc, row.raw)
-		return err
 	})
 	if err != nil {
 		return normalize.Message{}, err
@@ -152,7 +151,6 @@ func (s *Store) History(
 }
 
 func (s *session) addMessage(threadID string, seq int64, row messageRow) error {
-	_, err := s.exec(insertMessage, threadID, seq, row.ID, string(row.Role), string(row.Type), string(row.Status), row.Reason, row.Text,
+	return s.do(insertMessage, threadID, seq, row.ID, string(row.Role), string(row.Type), string(row.Status), row.Reason, row.Text,
 		row.Backend, row.RemoteID, row.InReplyTo, row.doc, row.raw, row.created)
-	return err
 }

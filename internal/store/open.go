@@ -54,7 +54,7 @@ var errClosed = fmt.Errorf("%w: the store is closed", ErrUnavailable)
 //
 //	sqlite:PATH      a file, made if it is not there; one process at a time
 //	sqlite::memory:  a database of its own that ends with Close
-//	postgres://…     a database of PostgreSQL 13 or later, shared by any number of processes
+//	postgres://…     a database of PostgreSQL 14 or later, shared by any number of processes
 //
 // A file that another process has open, that was written by a newer program, or
 // that is not ours is refused, and left as it is; so is such a database of
@@ -113,7 +113,6 @@ func (s *Store) Ping(ctx context.Context) error {
 	}
 	at := millis(s.now())
 	return s.db.write(ctx, func(tx *session) error {
-		_, err := tx.exec(updateProbe, at)
-		return err
+		return tx.do(updateProbe, at)
 	})
 }

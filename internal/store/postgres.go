@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -15,11 +16,12 @@ import (
 	"go.uber.org/zap"
 )
 
-// Deadlines of a call to PostgreSQL. The server's own are shorter: an answer that
-// says no leaves the connection whole.
+// Deadlines of a call to PostgreSQL, of which the address may name others. The server's
+// own are shorter than what the whole call has: an answer that says no leaves the
+// connection whole.
 const (
-	callTimeout      = 2 * time.Second
 	connectTimeout   = time.Second // for a free connection or a new one
+	workTimeout      = time.Second // what the call has on top of it
 	statementTimeout = 1800 * time.Millisecond
 	lockTimeout      = 1500 * time.Millisecond // longer than deadlock_timeout, so that a deadlock is told as one
 	idleTimeout      = 5 * time.Second         // of a transaction whose owner has stalled
@@ -38,9 +40,11 @@ var postgresDialect = strings.NewReplacer(
 
 // postgres is a database on a server, by way of a pool of connections.
 type postgres struct {
-	pool  *pgxpool.Pool
-	log   *zap.Logger
-	texts [queryCount]string
+	pool    *pgxpool.Pool
+	log     *zap.Logger
+	texts   [queryCount]string
+	connect time.Duration // for a connection
+	budget  time.Duration // for a call
 
 	mu   sync.Mutex
 	away error // why no call can be served at all; nil once the schema is known to be right
@@ -64,7 +68,8 @@ func openPostgres(ctx context.Context, dsn string, log *zap.Logger) (database, e
 		stop()
 		return nil, err
 	}
-	db := &postgres{pool: pool, log: log, stop: stop}
+	connect := config.ConnConfig.ConnectTimeout
+	db := &postgres{pool: pool, log: log, stop: stop, connect: connect, budget: connect + workTimeout}
 	for q, text := range queries {
 		db.texts[q] = postgresDialect.Replace(text)
 	}
@@ -93,7 +98,7 @@ func postgresConfig(dsn string) (*pgxpool.Config, error) {
 	// A connection that has died is found out by its first statement, and what was
 	// to be done on it is done on another one: no need to ask before each call.
 	config.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
-	config.AfterConnect = learnTimeline
+	config.AfterConnect = nameConnection
 
 	c := config.ConnConfig
 	if c.ConnectTimeout == 0 {
@@ -123,19 +128,19 @@ func postgresConfig(dsn string) (*pgxpool.Config, error) {
 
 func milliseconds(d time.Duration) string { return fmt.Sprint(d.Milliseconds()) }
 
-// The server's timeline grows when a standby takes over. Two connections with the
-// same one speak of the same transactions.
-const timelineKey = "chatmux timeline"
-
-func learnTimeline(ctx context.Context, conn *pgx.Conn) error {
-	var timeline string
-	err := conn.QueryRow(ctx, `SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)`).Scan(&timeline)
-	if err != nil && conn.IsClosed() {
+// nameConnection gives a connection the name by which the table commits knows it, and
+// sweeps that table: each connection leaves a row there.
+func nameConnection(ctx context.Context, conn *pgx.Conn) error {
+	conn.PgConn().CustomData()[connectionName] = rand.Text()
+	_, err := conn.Exec(ctx, postgresDialect.Replace(`DELETE FROM commits WHERE at < {now} - 86400000`))
+	if conn.IsClosed() {
 		return err
 	}
-	conn.PgConn().CustomData()[timelineKey] = timeline // empty on a server that does not tell
-	return nil
+	return nil // what cannot be swept now is swept another day
 }
+
+// connectionName is where a connection keeps its name.
+const connectionName = "chatmux"
 
 func (db *postgres) shared() bool { return true }
 
@@ -188,7 +193,7 @@ func (db *postgres) close() error {
 	go func() { defer close(closed); db.discarded.Wait() }()
 	select {
 	case <-closed:
-	case <-time.After(callTimeout): // a server that does not answer is not waited for
+	case <-time.After(db.budget): // a server that does not answer is not waited for
 	}
 	return nil
 }

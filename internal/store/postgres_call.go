@@ -2,9 +2,10 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -13,37 +14,83 @@ import (
 )
 
 // pgStatements runs the statements of a call on its connection. pgx prepares each of
-// them once for each connection.
+// them once for each connection. Those whose results nobody waits for go out together
+// with one wait for the server.
 type pgStatements struct {
-	conn  *pgx.Conn
-	texts *[queryCount]string
+	conn    *pgx.Conn
+	texts   *[queryCount]string
+	waiting pgx.Batch
 }
 
-func (p pgStatements) exec(ctx context.Context, q query, args []any) (int64, error) {
-	tag, err := p.conn.Exec(ctx, p.texts[q], args...)
-	return tag.RowsAffected(), err
+func (p *pgStatements) later(_ context.Context, q query, args []any) error {
+	p.waiting.Queue(p.texts[q], args...)
+	return nil
 }
 
-func (p pgStatements) query(ctx context.Context, q query, args []any) (rows, error) {
-	found, err := p.conn.Query(ctx, p.texts[q], args...)
-	return pgRows{found}, err
+// flush runs what waits.
+func (p *pgStatements) flush(ctx context.Context) error {
+	return p.conn.SendBatch(ctx, p.take()).Close()
 }
 
-func (p pgStatements) queryText(ctx context.Context, text string, args []any) (rows, error) {
-	found, err := p.conn.Query(ctx, postgresDialect.Replace(text), args...)
-	return pgRows{found}, err
+func (p *pgStatements) take() *pgx.Batch {
+	batch := p.waiting
+	p.waiting = pgx.Batch{}
+	return &batch
 }
 
-type pgRows struct{ pgx.Rows }
+func (p *pgStatements) exec(ctx context.Context, q query, args []any) (int64, error) {
+	found, err := p.run(ctx, p.texts[q], args)
+	if err != nil {
+		return 0, err
+	}
+	err = found.Close()
+	return found.CommandTag().RowsAffected(), err
+}
 
-func (r pgRows) Close() error {
+func (p *pgStatements) query(ctx context.Context, q query, args []any) (rows, error) {
+	return p.run(ctx, p.texts[q], args)
+}
+
+func (p *pgStatements) queryText(ctx context.Context, text string, args []any) (rows, error) {
+	return p.run(ctx, postgresDialect.Replace(text), args)
+}
+
+// run runs a statement behind those that wait.
+func (p *pgStatements) run(ctx context.Context, text string, args []any) (*pgRows, error) {
+	before := p.waiting.Len()
+	if before == 0 {
+		found, err := p.conn.Query(ctx, text, args...)
+		return &pgRows{Rows: found}, err
+	}
+	p.waiting.Queue(text, args...)
+	results := p.conn.SendBatch(ctx, p.take())
+	for range before {
+		if _, err := results.Exec(); err != nil {
+			_ = results.Close() // the same error
+			return nil, err
+		}
+	}
+	found, err := results.Query()
+	return &pgRows{found, results}, err
+}
+
+type pgRows struct {
+	pgx.Rows
+	batch pgx.BatchResults // nil where the statement went out alone
+}
+
+func (r *pgRows) Close() error {
 	r.Rows.Close()
-	return r.Err()
+	err := r.Err()
+	if r.batch != nil {
+		err = errors.Join(err, r.batch.Close())
+	}
+	return err
 }
 
 func (db *postgres) read(ctx context.Context, run func(*session) error) error {
 	return db.call(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return run(&session{ctx: ctx, db: pgStatements{conn, &db.texts}})
+		return run(&session{ctx: ctx, db: &pgStatements{conn: conn, texts: &db.texts}})
 	})
 }
 
@@ -53,37 +100,49 @@ func (db *postgres) read(ctx context.Context, run func(*session) error) error {
 // serialization failure, never in a write by what is not true any more.
 func (db *postgres) write(ctx context.Context, run func(*session) error) error {
 	return db.call(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		// The transaction's number is asked for at once, in the same packet: if the
-		// answer to its commit is lost, the number tells what has become of it.
-		began, err := conn.PgConn().Exec(ctx, `BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pg_current_xact_id()`).ReadAll()
-		if err != nil {
-			return unavailable(err)
+		sign := &doubt{connection: nameOf(conn), token: rand.Text()}
+		statements := &pgStatements{conn: conn, texts: &db.texts}
+		statements.waiting.Queue(`BEGIN ISOLATION LEVEL REPEATABLE READ`)
+		err := run(&session{ctx: ctx, db: statements})
+		if err == nil {
+			statements.waiting.Queue(signText, sign.connection, sign.token)
+			err = unavailable(statements.flush(ctx))
 		}
-		number := string(began[len(began)-1].Rows[0][0])
-		if err := run(&session{ctx: ctx, db: pgStatements{conn, &db.texts}}); err != nil {
+		if err != nil {
 			_, _ = conn.PgConn().Exec(ctx, `ROLLBACK`).ReadAll() // the connection goes where this fails
 			return err
 		}
 		_, err = conn.PgConn().Exec(ctx, `COMMIT`).ReadAll()
 		if err != nil && conn.IsClosed() {
-			return &doubt{error: unavailable(err), number: number, timeline: timelineOf(conn)}
+			sign.error = unavailable(err)
+			return sign
 		}
 		return unavailable(err)
 	})
 }
 
-// doubt is a commit whose answer was lost.
+func nameOf(conn *pgx.Conn) string {
+	name, _ := conn.PgConn().CustomData()[connectionName].(string)
+	return name
+}
+
+// doubt is a commit whose answer was lost, and what its transaction has written to
+// be known by.
 type doubt struct {
 	error
-	number, timeline string
+	connection, token string
 }
 
 func (d *doubt) Unwrap() error { return d.error }
 
-func timelineOf(conn *pgx.Conn) string {
-	timeline, _ := conn.PgConn().CustomData()[timelineKey].(string)
-	return timeline
-}
+// Both statements write the row of one connection, so that the second waits for the
+// end of the first's transaction.
+var (
+	signText = postgresDialect.Replace(`INSERT INTO commits (connection, token, at) VALUES ($1, $2, {now})
+		ON CONFLICT (connection) DO UPDATE SET token = EXCLUDED.token, at = EXCLUDED.at`)
+	askText = postgresDialect.Replace(`INSERT INTO commits AS c (connection, token, at) VALUES ($1, '', {now})
+		ON CONFLICT (connection) DO UPDATE SET token = c.token RETURNING token`)
+)
 
 // ending is how a run of a call ended.
 type ending int
@@ -105,7 +164,7 @@ func (db *postgres) call(ctx context.Context, do func(context.Context, *pgx.Conn
 	if err := db.usable(); err != nil {
 		return err
 	}
-	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), db.budget)
 	defer cancel()
 	for beats, cuts := 0, int32(0); ; {
 		conn, err := db.acquire(ctx, work)
@@ -130,7 +189,7 @@ func (db *postgres) call(ctx context.Context, do func(context.Context, *pgx.Conn
 // acquire takes a connection from the pool, or makes one.
 func (db *postgres) acquire(ctx, work context.Context) (*pgxpool.Conn, error) {
 	end, _ := work.Deadline()
-	if soon := time.Now().Add(connectTimeout); soon.Before(end) {
+	if soon := time.Now().Add(db.connect); soon.Before(end) {
 		end = soon
 	}
 	ctx, cancel := context.WithDeadlineCause(ctx, end, errNoConnection)
@@ -148,7 +207,7 @@ func (db *postgres) acquire(ctx, work context.Context) (*pgxpool.Conn, error) {
 	return nil, fmt.Errorf("%w: nothing was begun: %w", ErrUnavailable, err)
 }
 
-var errNoConnection = fmt.Errorf("no connection to PostgreSQL was free, or could be made, within %v", connectTimeout)
+var errNoConnection = errors.New("no connection to PostgreSQL was free, or could be made, in time")
 
 // run runs do once and gives the connection back, or closes it where it is of no use
 // any more. One dead connection is seldom alone: the idle ones go with it.
@@ -191,27 +250,23 @@ func judge(err error, dead bool) ending {
 	return answered
 }
 
-// settleDoubt finds out by its number what has become of a transaction whose
-// connection died at the commit.
+// settleDoubt finds out what has become of a transaction whose connection died at the
+// commit.
 func (db *postgres) settleDoubt(ctx context.Context, d *doubt) (ending, error) {
 	for {
-		var status string
+		var token string
 		conn, err := db.acquire(ctx, ctx)
 		if err == nil {
 			_, err = db.run(ctx, conn, func(ctx context.Context, conn *pgx.Conn) error {
-				if timelineOf(conn) != d.timeline {
-					status = "lost" // on another server a number stands for another transaction
-					return nil
-				}
-				return unavailable(conn.QueryRow(ctx, `SELECT COALESCE(pg_xact_status($1::text::xid8), 'lost')`, d.number).Scan(&status))
+				return unavailable(conn.QueryRow(ctx, askText, d.connection).Scan(&token))
 			})
 		}
 		switch {
-		case err == nil && status == "committed":
+		case err == nil && token == d.token:
 			return answered, nil
-		case err == nil && status == "aborted":
+		case err == nil:
 			return cutOff, d
-		case err == nil && status == "lost", !pause(ctx, settlePause):
+		case !pause(ctx, settlePause):
 			return answered, fmt.Errorf("%w: the connection was lost at the commit, the write may have happened: %w", ErrUnavailable, d.error)
 		}
 	}
@@ -230,7 +285,7 @@ func backOff(tries int) time.Duration {
 	if tries < 5 {
 		most = firstPause << tries
 	}
-	return rand.N(most) //nolint:gosec // no secret
+	return mathrand.N(most)
 }
 
 // pause waits, and reports whether there is time left.

@@ -13,9 +13,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// oldestPostgres is the first version that tells what has become of a transaction
-// by a 64-bit number.
-const oldestPostgres = 13
+// oldestPostgres is the oldest version that its makers still mend.
+const oldestPostgres = 14
 
 // refusal is a reason that does not go away by waiting.
 type refusal struct{ error }
@@ -50,7 +49,7 @@ func passes(code string) bool {
 
 // inspectPostgres reports whether the schema is behind this program.
 func inspectPostgres(ctx context.Context, config *pgx.ConnConfig, log *zap.Logger) (behind bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, config.ConnectTimeout+workTimeout)
 	defer cancel()
 	conn, err := pgx.ConnectConfig(ctx, config.Copy())
 	if err != nil {

@@ -51,10 +51,15 @@ func (p *prepared) exec(ctx context.Context, q query, args []any) (int64, error)
 	return result.RowsAffected()
 }
 
+func (p *prepared) later(ctx context.Context, q query, args []any) error {
+	_, err := p.stmts[q].ExecContext(ctx, args...)
+	return err
+}
+
 func (p *prepared) query(ctx context.Context, q query, args []any) (rows, error) {
-	return p.stmts[q].QueryContext(ctx, args...)
+	return p.stmts[q].QueryContext(ctx, args...) //nolint:rowserrcheck // eachRow does
 }
 
 func (p *prepared) queryText(ctx context.Context, text string, args []any) (rows, error) {
-	return p.db.QueryContext(ctx, p.dialect.Replace(text), args...)
+	return p.db.QueryContext(ctx, p.dialect.Replace(text), args...) //nolint:rowserrcheck // eachRow does
 }

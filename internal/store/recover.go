@@ -18,7 +18,7 @@ type Recovered struct {
 // Of long book-keeping, this many rows share a commit, so that others get their
 // turn.
 const (
-	recoverBatch = 500
+	recoverBatch = 100
 	sweepBatch   = 500
 	renewBatch   = 50
 )
@@ -85,7 +85,7 @@ func (s *session) settleBatch(now time.Time, left int64, limit int) (r Recovered
 		if err != nil {
 			return r, 0, err
 		}
-		if _, err := s.exec(updateThreadSettled, one.threadID, millis(now)); err != nil {
+		if err := s.do(updateThreadSettled, one.threadID, millis(now)); err != nil {
 			return r, 0, err
 		}
 		switch {
@@ -146,7 +146,7 @@ func (s *session) settle(threadID, messageID, attemptID string, now time.Time) (
 		return status, false, err
 	}
 	s.wrote = s.wrote || changed
-	_, err = s.exec(deleteSend, threadID)
+	err = s.do(deleteSend, threadID)
 	return status, changed, err
 }
 
@@ -160,8 +160,7 @@ func (s *session) settleKey(a *Acceptance, k *KeyState) error {
 	if k.Message, _, err = s.settle(k.ThreadID, state.messageID, state.attemptID, a.Now); err != nil {
 		return err
 	}
-	_, err = s.exec(updateThreadSettled, k.ThreadID, millis(a.Now))
-	return err
+	return s.do(updateThreadSettled, k.ThreadID, millis(a.Now))
 }
 
 // Sweep deletes up to limit idempotency keys that were made before a moment, oldest

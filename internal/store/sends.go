@@ -128,15 +128,13 @@ func (s *session) acceptMessage(a *Acceptance, state *threadState, message messa
 		if err != nil {
 			return err
 		}
-		_, err = s.exec(updateThreadSettled, a.Thread.ID, millis(a.Now))
-		return err
+		return s.do(updateThreadSettled, a.Thread.ID, millis(a.Now))
 	}
 	state.lastSeq++
 	if err := s.addMessage(a.Thread.ID, state.lastSeq, message); err != nil {
 		return err
 	}
-	_, err := s.exec(updateThreadCount, a.Thread.ID, state.lastSeq, state.version, millis(a.Now))
-	return err
+	return s.do(updateThreadCount, a.Thread.ID, state.lastSeq, state.version, millis(a.Now))
 }
 
 // hold takes the thread for a run, with its first attempt.
@@ -148,23 +146,19 @@ func (s *session) hold(a *Acceptance) error {
 			return err
 		}
 	}
-	_, err := s.exec(insertSend, a.Thread.ID, a.Epoch, a.Lease.Milliseconds(), a.Message.ID, attemptID)
-	return err
+	return s.do(insertSend, a.Thread.ID, a.Epoch, a.Lease.Milliseconds(), a.Message.ID, attemptID)
 }
 
 func (s *session) beginAttempt(a Attempt) error {
-	_, err := s.exec(insertAttempt, a.ThreadID, a.ID, a.MessageID, a.Backend, a.Epoch, millis(a.StartedAt))
-	return err
+	return s.do(insertAttempt, a.ThreadID, a.ID, a.MessageID, a.Backend, a.Epoch, millis(a.StartedAt))
 }
 
 func (s *session) holdKey(a *Acceptance, found bool) error {
 	k := a.Key
 	if found {
-		_, err := s.exec(updateKey, k.Tenant, k.Key, a.Message.ID, int64(0), []byte{})
-		return err
+		return s.do(updateKey, k.Tenant, k.Key, a.Message.ID, int64(0), []byte{})
 	}
-	_, err := s.exec(insertKey, k.Tenant, k.Key, k.Path, k.BodyHash[:], a.Thread.ID, a.Message.ID, []byte{}, millis(a.Now))
-	return err
+	return s.do(insertKey, k.Tenant, k.Key, k.Path, k.BodyHash[:], a.Thread.ID, a.Message.ID, []byte{}, millis(a.Now))
 }
 
 // LookupKey says what is known about a key; Found is false where nothing is. A key
@@ -221,8 +215,7 @@ func (s *Store) BeginAttempt(ctx context.Context, a Attempt, ended *AttemptEnd) 
 }
 
 func (s *session) endAttempt(threadID string, end AttemptEnd) error {
-	_, err := s.exec(updateAttempt, threadID, end.ID, end.Kind, int64(end.Phase), millis(end.EndedAt))
-	return err
+	return s.do(updateAttempt, threadID, end.ID, end.Kind, int64(end.Phase), millis(end.EndedAt))
 }
 
 // SaveBinding makes durable what a vendor's create call gave, before the message is
@@ -264,8 +257,7 @@ func (s *Store) SaveBinding(ctx context.Context, tenant, threadID, epoch string,
 		if err != nil {
 			return err
 		}
-		_, err = tx.exec(updateThreadBindings, threadID, count)
-		return err
+		return tx.do(updateThreadBindings, threadID, count)
 	})
 }
 
@@ -316,7 +308,7 @@ func (s *session) finish(f *Finish, thread threadRow, message messageRow, replie
 	if err := s.saveThread(&f.Thread, f.Carry, thread, state, len(replies), f.Now); err != nil {
 		return err
 	}
-	if _, err := s.exec(updateOutcome, message.ID, f.Thread.ID, string(message.Status), message.Reason, message.Backend,
+	if err := s.do(updateOutcome, message.ID, f.Thread.ID, string(message.Status), message.Reason, message.Backend,
 		message.RemoteID, message.doc, message.raw); err != nil {
 		return err
 	}
@@ -326,10 +318,9 @@ func (s *session) finish(f *Finish, thread threadRow, message messageRow, replie
 		}
 	}
 	if f.Key != nil && f.Status != 0 {
-		if _, err := s.exec(updateKey, f.Key.Tenant, f.Key.Key, f.Message.ID, int64(f.Status), f.Body); err != nil {
+		if err := s.do(updateKey, f.Key.Tenant, f.Key.Key, f.Message.ID, int64(f.Status), f.Body); err != nil {
 			return err
 		}
 	}
-	_, err = s.exec(deleteSend, f.Thread.ID)
-	return err
+	return s.do(deleteSend, f.Thread.ID)
 }

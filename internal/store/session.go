@@ -23,6 +23,7 @@ type session struct {
 // statements is what a dialect does for a session.
 type statements interface {
 	exec(ctx context.Context, q query, args []any) (int64, error)
+	later(ctx context.Context, q query, args []any) error // before the next of the others, and before the commit
 	query(ctx context.Context, q query, args []any) (rows, error)
 	queryText(ctx context.Context, text string, args []any) (rows, error)
 }
@@ -50,6 +51,13 @@ func (s *session) exec(q query, args ...any) (int64, error) {
 	n, err := s.db.exec(s.ctx, q, storable(args))
 	s.wrote = s.wrote || n > 0 || err != nil
 	return n, unavailable(err)
+}
+
+// do is exec for a statement of which nobody asks how many rows it changed. Its error
+// may come with a later statement's, or with the commit's.
+func (s *session) do(q query, args ...any) error {
+	s.wrote = true
+	return unavailable(s.db.later(s.ctx, q, storable(args)))
 }
 
 // one reads at most one row and reports whether there was one.

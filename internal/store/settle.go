@@ -106,7 +106,7 @@ func (s *session) settleUnknown(v *Settlement, replies []messageRow) error {
 	if v.RemoteID != "" {
 		m.RemoteID = v.RemoteID
 	}
-	if _, err := s.exec(settleUnknown, m.ID, m.ThreadID, string(v.Status), m.Reason, m.RemoteID, string(v.Raw)); err != nil {
+	if err := s.do(settleUnknown, m.ID, m.ThreadID, string(v.Status), m.Reason, m.RemoteID, string(v.Raw)); err != nil {
 		return err
 	}
 	for _, reply := range replies {
@@ -115,12 +115,11 @@ func (s *session) settleUnknown(v *Settlement, replies []messageRow) error {
 			return err
 		}
 	}
-	_, err = s.exec(updateThreadAppended, v.ThreadID, int64(len(replies)), state.lastSeq, state.version+1, millis(v.Now))
+	err = s.do(updateThreadAppended, v.ThreadID, int64(len(replies)), state.lastSeq, state.version+1, millis(v.Now))
 	if err != nil {
 		return err
 	}
-	_, err = s.exec(clearKeys, v.ThreadID, v.MessageID, []byte{})
-	return err
+	return s.do(clearKeys, v.ThreadID, v.MessageID, []byte{})
 }
 
 // PostponeSettling keeps an unknown message out of Unsettled until a moment, and

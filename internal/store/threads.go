@@ -38,8 +38,7 @@ func (s *session) createThread(t *normalize.Thread, row threadRow) error {
 	if err := s.addBindings(t.ID, 0, t.Bindings); err != nil {
 		return err
 	}
-	_, err = s.exec(updateThreadBindings, t.ID, int64(len(t.Bindings)))
-	return err
+	return s.do(updateThreadBindings, t.ID, int64(len(t.Bindings)))
 }
 
 // Thread reads one thread, with the vendor's own object if raw. ErrNotFound.
@@ -262,8 +261,7 @@ func (s *Store) DeleteThread(ctx context.Context, tenant, id string, _ time.Time
 		if state.held() {
 			return ErrBusy
 		}
-		_, err = tx.exec(deleteThread, id, tenant)
-		return err
+		return tx.do(deleteThread, id, tenant)
 	})
 }
 
@@ -304,7 +302,7 @@ func (s *session) saveThread(t *normalize.Thread, carry string, row threadRow, s
 			return err
 		}
 	}
-	_, err := s.exec(updateThread, t.ID, t.Backend, t.Route, t.User.ID, string(t.Mode), string(t.Status), t.Title, row.tags, row.doc, row.raw,
+	err := s.do(updateThread, t.ID, t.Backend, t.Route, t.User.ID, string(t.Mode), string(t.Status), t.Title, row.tags, row.doc, row.raw,
 		carry, int64(added), state.lastSeq, count, state.version, state.touched, millis(now))
 	if err != nil || row.tags == state.tags {
 		return err
@@ -319,7 +317,7 @@ const maxTag = 2048
 // saveTags makes a thread findable by the ids and names of its tags.
 func (s *session) saveTags(t *normalize.Thread, stored string) error {
 	if stored != "" {
-		if _, err := s.exec(deleteTags, t.ID); err != nil {
+		if err := s.do(deleteTags, t.ID); err != nil {
 			return err
 		}
 	}
@@ -328,7 +326,7 @@ func (s *session) saveTags(t *normalize.Thread, stored string) error {
 			if value == "" || len(value) > maxTag {
 				continue
 			}
-			if _, err := s.exec(insertTag, t.Tenant, value, t.ID); err != nil {
+			if err := s.do(insertTag, t.Tenant, value, t.ID); err != nil {
 				return err
 			}
 		}
@@ -365,13 +363,12 @@ func (s *session) saveBindings(t *normalize.Thread, state threadState) error {
 var errBindings = errors.Join(ErrChanged, errors.New("store: the bindings are not those that are stored"))
 
 func (s *session) completeBinding(threadID string, seq int, b normalize.Binding) error {
-	_, err := s.exec(updateBinding, threadID, int64(seq), b.Remote.ThreadID, b.Remote.UserID, millis(b.Until), b.Reason)
-	return err
+	return s.do(updateBinding, threadID, int64(seq), b.Remote.ThreadID, b.Remote.UserID, millis(b.Until), b.Reason)
 }
 
 func (s *session) addBindings(threadID string, stored int, bindings []normalize.Binding) error {
 	for i, b := range bindings {
-		_, err := s.exec(insertBinding, threadID, int64(stored+i+1), b.Backend, b.Vendor, b.Bot, b.Remote.ThreadID, b.Remote.UserID,
+		err := s.do(insertBinding, threadID, int64(stored+i+1), b.Backend, b.Vendor, b.Bot, b.Remote.ThreadID, b.Remote.UserID,
 			millis(b.Since), millis(b.Until), b.Reason)
 		if err != nil {
 			return err

@@ -121,6 +121,14 @@ CREATE TABLE idempotency_keys (
 CREATE INDEX idempotency_keys_by_age    ON idempotency_keys (created_at);
 CREATE INDEX idempotency_keys_by_thread ON idempotency_keys (thread_id);
 
+-- The last transaction of each connection, written by itself: whether it is there
+-- tells whether a commit whose answer was lost has happened.
+CREATE TABLE commits (
+    connection TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    token      TEXT COLLATE "C" NOT NULL,
+    at         BIGINT           NOT NULL
+);
+
 -- One row that a health check writes.
 CREATE TABLE probe (
     id BIGINT           NOT NULL PRIMARY KEY,
@@ -132,6 +140,7 @@ INSERT INTO probe (id, at) VALUES (1, 0);
 -- +goose Down
 
 DROP TABLE probe;
+DROP TABLE commits;
 DROP TABLE idempotency_keys;
 DROP TABLE attempts;
 DROP TABLE sends;
