@@ -100,7 +100,7 @@ backends:
 		{backends + "routes: [{name: a, match: {bot: []}, to: echo}, {name: default, to: echo}]", false},
 		{backends + "routes: [{name: default, to: [{backend: echo, weight: 1}]}]", true},
 		{backends + "routes: [{name: default, to: [{backend: echo}]}]", false},
-		{backends + "routes: [{name: default, to: [{backend: echo, weight: 0}]}]", false},
+		{backends + "routes: [{name: default, to: [{backend: echo, weight: -1}]}]", false},
 		{backends + "routes: [{name: default, to: [echo]}]", false},
 		{backends + "routes: [{name: default, to: []}]", false},
 		{backends + "routes: [{name: default}]", false},
