@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 
@@ -51,10 +52,10 @@ func (o *once) SendOnce(ctx context.Context, turn adapters.Turn, key string) (ad
 
 // onceVendor cuts the first connections after it has the message.
 type onceVendor struct {
-	mu    sync.Mutex
-	cuts  int
-	texts []string          // what arrived, in order
-	done  map[string]string // what each key brought about
+	mu   sync.Mutex
+	cuts int
+	keys []string          // what arrived, in order
+	done map[string]string // what each key brought about
 }
 
 func (v *onceVendor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -64,7 +65,7 @@ func (v *onceVendor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	v.mu.Lock()
-	v.texts = append(v.texts, said.Key)
+	v.keys = append(v.keys, said.Key)
 	if v.done[said.Key] == "" {
 		v.done[said.Key] = fmt.Sprintf("effect %d", len(v.done)+1)
 	}
@@ -75,6 +76,13 @@ func (v *onceVendor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	fmt.Fprint(w, answer)
+}
+
+// seen gives the keys that arrived, and how many effects they had.
+func (v *onceVendor) seen() (keys []string, effects int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Clone(v.keys), len(v.done)
 }
 
 func startOnce(t *testing.T, newStore storeMaker, cuts int) (*house, *onceVendor) {
@@ -104,7 +112,8 @@ func testR18(t *testing.T, newStore storeMaker) {
 	if got.Replies[0].Text != "effect 1" || got.Message.Status != "sent" {
 		t.Errorf("turn %+v", got)
 	}
-	if diff := cmp.Diff([]string{got.Message.ID, got.Message.ID}, vendor.texts); diff != "" {
+	keys, _ := vendor.seen()
+	if diff := cmp.Diff([]string{got.Message.ID, got.Message.ID}, keys); diff != "" {
 		t.Errorf("keys at the vendor (-want +got):\n%s", diff)
 	}
 }
@@ -116,12 +125,12 @@ func TestAVendorThatTakesAKeyIsNotAskedMoreOftenThanItsRetriesSay(t *testing.T) 
 func testAVendorThatTakesAKeyIsNotAskedMoreOftenThanItsRetriesSay(t *testing.T, newStore storeMaker) {
 	h, vendor := startOnce(t, newStore, 3)
 	p := read[problem](t, h.call("POST", "/v1/messages", object{"text": "hello"}), 502)
-	if p.Code != "backend_error" || p.Outcome != "unknown" || len(vendor.texts) != 2 {
-		t.Errorf("problem %+v after %d requests", p, len(vendor.texts))
+	if keys, _ := vendor.seen(); p.Code != "backend_error" || p.Outcome != "unknown" || len(keys) != 2 {
+		t.Errorf("problem %+v after %d requests", p, len(keys))
 	}
 	id := read[struct{ Data []thread }](t, h.call("GET", "/v1/threads", nil), 200).Data[0].ID
 	h.call("POST", "/v1/threads/"+id+"/messages/"+p.MessageID+"/resend", nil)
-	if n := len(vendor.done); n != 1 {
+	if _, n := vendor.seen(); n != 1 {
 		t.Errorf("%d effects, want 1: a resend goes out under the same key", n)
 	}
 }
