@@ -20,12 +20,15 @@ import (
 // own are shorter than what the whole call has: an answer that says no leaves the
 // connection whole.
 const (
-	connectTimeout   = time.Second // for a free connection or a new one
-	workTimeout      = time.Second // what the call has on top of it
-	statementTimeout = 1800 * time.Millisecond
-	lockTimeout      = 1500 * time.Millisecond // longer than deadlock_timeout, so that a deadlock is told as one
-	idleTimeout      = 5 * time.Second         // of a transaction whose owner has stalled
+	connectTimeout = time.Second // for a free connection or a new one
+	workTimeout    = time.Second // what the call has on top of it
 )
+
+var serverTimeouts = map[string]time.Duration{
+	"statement_timeout":                   1800 * time.Millisecond,
+	"lock_timeout":                        1500 * time.Millisecond, // longer than deadlock_timeout, so that a deadlock is told as one
+	"idle_in_transaction_session_timeout": 5 * time.Second,         // whose owner has stalled
+}
 
 const (
 	defaultConnections = 16
@@ -98,7 +101,6 @@ func postgresConfig(dsn string) (*pgxpool.Config, error) {
 	// A connection that has died is found out by its first statement, and what was
 	// to be done on it is done on another one: no need to ask before each call.
 	config.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
-	config.AfterConnect = nameConnection
 
 	c := config.ConnConfig
 	if c.ConnectTimeout == 0 {
@@ -112,26 +114,27 @@ func postgresConfig(dsn string) (*pgxpool.Config, error) {
 	if c.ValidateConnect == nil {
 		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
 	}
-	for name, value := range map[string]string{
-		"application_name":                    "chatmux",
-		"client_encoding":                     "UTF8",
-		"statement_timeout":                   milliseconds(statementTimeout),
-		"lock_timeout":                        milliseconds(lockTimeout),
-		"idle_in_transaction_session_timeout": milliseconds(idleTimeout),
-	} {
+	if c.RuntimeParams["application_name"] == "" {
+		c.RuntimeParams["application_name"] = "chatmux"
+	}
+	c.RuntimeParams["client_encoding"] = "UTF8"
+	var set string
+	for name, limit := range serverTimeouts {
 		if _, said := c.RuntimeParams[name]; !said {
-			c.RuntimeParams[name] = value
+			set += fmt.Sprintf("SET %s = %d; ", name, limit.Milliseconds())
 		}
 	}
+	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error { return welcome(ctx, conn, set) }
 	return config, nil
 }
 
-func milliseconds(d time.Duration) string { return fmt.Sprint(d.Milliseconds()) }
-
-// nameConnection gives a connection the name by which the table commits knows it, and
-// sweeps that table: each connection leaves a row there.
-func nameConnection(ctx context.Context, conn *pgx.Conn) error {
+// welcome prepares a new connection: the server's deadlines, a name by which the table
+// commits knows it, and, as each connection leaves a row there, a sweep of that table.
+func welcome(ctx context.Context, conn *pgx.Conn, set string) error {
 	conn.PgConn().CustomData()[connectionName] = rand.Text()
+	if _, err := conn.PgConn().Exec(ctx, set).ReadAll(); err != nil {
+		return err
+	}
 	_, err := conn.Exec(ctx, postgresDialect.Replace(`DELETE FROM commits WHERE at < {now} - 86400000`))
 	if conn.IsClosed() {
 		return err

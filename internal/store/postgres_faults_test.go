@@ -187,7 +187,7 @@ func TestDeadPooledConnectionsAreUnseen(t *testing.T) {
 }
 
 func TestD10ExhaustedPoolRefusesSoon(t *testing.T) {
-	f, _ := onPostgres(t)
+	f := &fixture{Store: mustOpen(t, emptyPostgres(t)), t: t}
 	thread := f.thread("acme")
 	release := f.occupy()
 	defer release()
@@ -273,7 +273,7 @@ func TestD11SerializationFailureIsUnseen(t *testing.T) {
 }
 
 func TestD11DeadlockIsUnseen(t *testing.T) {
-	dsn := with(t, emptyPostgres(t), "deadlock_timeout", "50ms")
+	dsn := with(t, patient(t, emptyPostgres(t)), "deadlock_timeout", "50ms")
 	one, two := &fixture{Store: mustOpen(t, dsn), t: t}, &fixture{Store: mustOpen(t, dsn), t: t}
 	a, b := one.thread("acme"), one.thread("acme")
 	var first sync.WaitGroup // of each the first half, so that both hold what the other wants
@@ -337,7 +337,7 @@ func TestM01SameKeyOnTwoReplicasRunsOnce(t *testing.T) { sameKeyRunsOnce(t, 1000
 
 // sameKeyRunsOnce lets two replicas accept each of n keys at one moment.
 func sameKeyRunsOnce(t *testing.T, n int) {
-	dsn := emptyPostgres(t)
+	dsn := patient(t, emptyPostgres(t))
 	replicas := []*Store{mustOpen(t, dsn), mustOpen(t, dsn)}
 	const lanes = 8
 	var wait sync.WaitGroup
@@ -669,7 +669,8 @@ func TestD09CommitWhoseAnswerIsLostIsSettled(t *testing.T) {
 
 // Where the server cannot be asked any more, nobody claims to know.
 func TestLostCommitIsDoubtfulWhereNobodyCanBeAsked(t *testing.T) {
-	direct, dsn := onPostgres(t)
+	dsn := emptyPostgres(t)
+	direct := &fixture{Store: mustOpen(t, patient(t, dsn)), t: t}
 	proxy, address := startCutter(t, dsn)
 	f := &fixture{Store: mustOpen(t, address), t: t}
 	thread := newThread("acme")

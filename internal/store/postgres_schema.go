@@ -100,8 +100,8 @@ func inspectPostgres(ctx context.Context, config *pgx.ConnConfig, log *zap.Logge
 // statements may take as long as they need.
 func migratePostgres(ctx context.Context, config *pgx.ConnConfig, log *zap.Logger) error {
 	config = config.Copy()
-	for _, name := range []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"} {
-		config.RuntimeParams[name] = "0"
+	for name := range serverTimeouts {
+		delete(config.RuntimeParams, name)
 	}
 	one, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 600), lock.WithUnlockTimeout(1, 5))
 	if err != nil {

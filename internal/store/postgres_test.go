@@ -31,10 +31,11 @@ func emptyPostgres(tb testing.TB) string {
 	})
 }
 
-// onPostgres opens a store on a database of its own and returns its address too.
+// onPostgres opens a patient store on a database of its own and returns its address
+// too.
 func onPostgres(t *testing.T) (*fixture, string) {
 	t.Helper()
-	dsn := emptyPostgres(t)
+	dsn := patient(t, emptyPostgres(t))
 	return &fixture{Store: mustOpen(t, dsn), t: t}, dsn
 }
 
@@ -83,7 +84,10 @@ func connect(t *testing.T, dsn string) *pgx.Conn {
 }
 
 func TestPostgres(t *testing.T) {
-	testStore(t, func(t *testing.T) *Store { return mustOpen(t, patient(t, emptyPostgres(t))) })
+	testStore(t, func(t *testing.T) *Store {
+		f, _ := onPostgres(t)
+		return f.Store
+	})
 }
 
 // What a database sorts and lower-cases by is not ours to choose: lists and searches
@@ -409,5 +413,19 @@ func TestListsOfPostgresReadTheirIndex(t *testing.T) {
 				t.Errorf("%s, ascending %v:\n%s", index, ascending, got)
 			}
 		}
+	}
+}
+
+// A server that is left alone by a client that has stalled lets go by itself.
+func TestServerKnowsTheDeadlines(t *testing.T) {
+	f := &fixture{Store: mustOpen(t, with(t, emptyPostgres(t), "lock_timeout", "700")), t: t}
+	for name, want := range map[string]string{
+		"statement_timeout": "1800ms", "lock_timeout": "700ms", "idle_in_transaction_session_timeout": "5s",
+	} {
+		var got string
+		f.must(f.db.read(t.Context(), func(tx *session) error {
+			return tx.eachOf("SELECT current_setting($1)", []any{name}, func(row scanner) error { return row.Scan(&got) })
+		}))
+		f.same(name, got, want)
 	}
 }

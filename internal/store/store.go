@@ -2,8 +2,8 @@
 // in SQL. It decides nothing: what follows from an outcome is the engine's word,
 // and the store makes it durable, whole or not at all.
 //
-// SQLite is the first dialect. Statements are written so that PostgreSQL can be a
-// second dialect of the same text, not a second store.
+// SQLite and PostgreSQL are two dialects of the same statements, not two stores: what
+// is promised here holds for both, and one suite of tests runs on both.
 package store
 
 import (

@@ -35,7 +35,8 @@ func sendIsStoredAsItGoes(t *testing.T, f *fixture) {
 	want := st.Thread
 	want.Backend, want.Route, want.Title, want.Status = "desk", "vip", "told", normalize.ThreadBlocked
 	want.Bindings = []normalize.Binding{
-		{Backend: "desk", Vendor: "altur", Since: at(1), Remote: normalize.Remote{ThreadID: "r"}, Reason: "routed"}}
+		{Backend: "desk", Vendor: "altur", Since: at(1), Remote: normalize.Remote{ThreadID: "r"}, Reason: "routed"},
+	}
 	f.must(f.Finish(t.Context(), Finish{
 		Thread: want, Version: r.Version, Carry: "transcript", Message: m, Replies: replies, Epoch: "e1", Now: at(2),
 		Attempt: &AttemptEnd{ID: second.ID, Phase: 2, EndedAt: at(2)},
