@@ -24,8 +24,10 @@ var attackRows = []row{
 	{id: "A01", promise: "whoever_shows_no_key_is_nobody", run: a01},
 	{id: "A02", promise: "every_wrong_key_gets_the_same_answer", run: a02},
 	{id: "A03", promise: "another_tenants_objects_are_like_none", run: a03},
-	{id: "A04", promise: "a_caller_stays_within_its_routes", run: a04,
-		open: "routing.Explain names the routes that the caller may not use, with the reason that it may not"},
+	{
+		id: "A04", promise: "a_caller_stays_within_its_routes", run: a04,
+		open: "routing.Explain names the routes that the caller may not use, with the reason that it may not",
+	},
 	{id: "A05", promise: "a_caller_taken_out_is_refused_and_its_sends_end", run: a05},
 	{id: "A06", promise: "a_url_to_ourselves_is_refused", tier: notYet, because: unfetched},
 	{id: "A07", promise: "only_https_is_fetched", tier: notYet, because: unfetched},
@@ -222,11 +224,7 @@ func a04(t testing.TB, s *scene) {
 func a05(t testing.TB, s *scene) {
 	c := s.usual()
 	h := s.serve(c)
-	release := make(chan struct{})
-	s.a.answers(func(w http.ResponseWriter, r *http.Request) {
-		<-release
-		s.a.twin.ServeHTTP(w, r)
-	})
+	release := s.a.holds()
 	done := make(chan answer, 1)
 	go func() { done <- h.as(keyOther).first("solo", "hello") }()
 	s.a.await(t, 1)
@@ -234,7 +232,7 @@ func a05(t testing.TB, s *scene) {
 	s.write(c)
 	h.signal(syscall.SIGHUP)
 	eventuallyWithin(t, 5*time.Second, "the caller is refused", func() bool { return h.as(keyOther).call("GET", "/v1/threads", nil).status == 401 })
-	close(release)
+	release()
 	(<-done).turn()
 	h.begin("solo", "hello")
 }

@@ -5,7 +5,6 @@ package catalogue
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -31,8 +30,10 @@ var breakerRows = []row{
 	{id: "R15", promise: "a_bound_thread_waits_for_its_backend", run: r15},
 	{id: "R16", promise: "a_bound_thread_moves_once_where_its_route_says_so", run: r16},
 	{id: "R17", promise: "a_callers_key_goes_no_further", run: r17},
-	{id: "R18", promise: "a_vendor_that_takes_a_key_is_asked_again_under_it", tier: inside,
-		because: "internal/app TestR18_a_vendor_that_takes_a_key_is_asked_again_under_the_same_key"},
+	{
+		id: "R18", promise: "a_vendor_that_takes_a_key_is_asked_again_under_it", tier: inside,
+		because: "internal/app TestR18_a_vendor_that_takes_a_key_is_asked_again_under_the_same_key",
+	},
 }
 
 // opens lets a backend fail until its breaker is open.
@@ -54,7 +55,7 @@ func (h *house) halfOpens(name string) {
 
 func r01(t testing.TB, s *scene) {
 	c := s.usual()
-	c.backends["a"].breaker = "failures: 5, open_for: 30s, probes: 2, interval: 20s"
+	c.backends["a"].breaker = "failures: 5, open_for: 30s, probes: 2, interval: 60s"
 	h := s.serve(c)
 	began := time.Now()
 	h.opens(s.a)
@@ -95,7 +96,7 @@ func r02(t testing.TB, s *scene) {
 func r03(t testing.TB, s *scene) {
 	c := s.usual()
 	c.backends["a"].timeouts = "connect: 1s, first_byte: 200ms, idle: 4s, total: 8s"
-	c.backends["a"].breaker = "failures: 5, open_for: 30s, probes: 2, interval: 20s"
+	c.backends["a"].breaker = "failures: 5, open_for: 30s, probes: 2, interval: 60s"
 	h := s.serve(c)
 	s.a.plays("always tarpit")
 	for i := range 5 {
@@ -112,11 +113,7 @@ func r03(t testing.TB, s *scene) {
 func r04(t testing.TB, s *scene) {
 	h := s.serve(s.usual())
 	h.opens(s.a)
-	release := make(chan struct{})
-	s.a.answers(func(w http.ResponseWriter, r *http.Request) {
-		<-release
-		s.a.twin.ServeHTTP(w, r)
-	})
+	release := s.a.holds()
 	h.halfOpens("a")
 	const n = 200
 	var refused, good atomic.Int64
@@ -128,7 +125,7 @@ func r04(t testing.TB, s *scene) {
 		}
 		a.problem(503, "breaker_open")
 		if refused.Add(1) == n-2 {
-			close(release)
+			release()
 		}
 	})
 	if good.Load() != 2 {
@@ -169,7 +166,7 @@ func r05(t testing.TB, s *scene) {
 
 func r06(t testing.TB, s *scene) {
 	c := s.usual()
-	c.backends["a"].breaker = "failures: 5, open_for: 1s, probes: 1, interval: 20s"
+	c.backends["a"].breaker = "failures: 5, open_for: 1s, probes: 1, interval: 60s"
 	h := s.serve(c)
 	h.opens(s.a)
 	h.halfOpens("a")
@@ -213,8 +210,8 @@ func r07(t testing.TB, s *scene) {
 
 func r09(t testing.TB, s *scene) {
 	c := s.usual()
-	c.backends["a"].breaker = "failures: 5, open_for: 60s, probes: 2, interval: 20s"
-	c.backends["b"].breaker = "failures: 5, open_for: 20s, probes: 2, interval: 20s"
+	c.backends["a"].breaker = "failures: 5, open_for: 60s, probes: 2, interval: 60s"
+	c.backends["b"].breaker = "failures: 5, open_for: 20s, probes: 2, interval: 60s"
 	h := s.serve(c)
 	h.opens(s.a)
 	h.opens(s.b)
@@ -287,7 +284,7 @@ func r12(t testing.TB, s *scene) {
 		c.backends[name].base = strings.Replace(c.backends[name].base, c.backends[name].base[:strings.LastIndex(c.backends[name].base, "/")], "http://"+closedPort(t), 1)
 		c.backends[name].retry = "attempts: 3, base: 1ms, cap: 2ms"
 	}
-	c.backends["a"].breaker = "failures: 1000000, min_requests: 1000000, open_for: 1s, interval: 20s"
+	c.backends["a"].breaker = "failures: 1000000, min_requests: 1000000, open_for: 1s, interval: 60s"
 	h := s.serve(c)
 	n := times(200, 10000)
 	together(4, func(int) {
@@ -297,7 +294,7 @@ func r12(t testing.TB, s *scene) {
 			}
 		}
 	})
-	if most := s.count("SELECT MAX(n) FROM (SELECT COUNT(*) AS n FROM attempts GROUP BY message_id)"); most > 3 {
+	if most := s.count("SELECT MAX(n) FROM (SELECT COUNT(*) AS n FROM attempts GROUP BY message_id) AS each"); most > 3 {
 		t.Errorf("%d attempts for one message", most)
 	}
 	if rows := s.query("SELECT status, COUNT(*) FROM messages GROUP BY status"); len(rows) != 1 || rows[0] != fmt.Sprintf("failed %d", n) {
@@ -311,7 +308,7 @@ func r13(t testing.TB, s *scene) {
 	c := s.usual()
 	c.backends["a"].base = "http://" + closedPort(t) + "/api"
 	c.backends["a"].retry = "attempts: 3, base: 1ms, cap: 2ms"
-	c.backends["a"].breaker = "failures: 1000000, min_requests: 1000000, open_for: 1s, interval: 20s"
+	c.backends["a"].breaker = "failures: 1000000, min_requests: 1000000, open_for: 1s, interval: 60s"
 	h := s.serve(c)
 	began := time.Now()
 	n := times(200, 12000)
@@ -345,7 +342,7 @@ func r14(t testing.TB, s *scene) {
 
 func r15(t testing.TB, s *scene) {
 	c := s.usual()
-	c.backends["a"].breaker = "failures: 5, open_for: 30s, probes: 2, interval: 20s"
+	c.backends["a"].breaker = "failures: 5, open_for: 30s, probes: 2, interval: 60s"
 	h := s.serve(c)
 	thread := h.begin("chain", "hello")
 	h.opens(s.a)

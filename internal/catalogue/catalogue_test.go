@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"chatmux/internal/pgtest"
 )
 
 // tier says when a row runs.
@@ -51,6 +53,11 @@ var groups = []struct {
 	{"C", inputRows, 21},
 	{"I", keyRows, 12},
 	{"A", attackRows, 20},
+	{"G", configRows, 15},
+	{"D", storageRows, 15},
+	{"O", overloadRows, 10},
+	{"P", processRows, 11},
+	{"M", replicaRows, 7},
 }
 
 // parallel is how many rows run at once: they mostly wait.
@@ -63,7 +70,7 @@ func TestMain(m *testing.M) {
 	if !given {
 		_ = flag.Set("test.parallel", fmt.Sprint(parallel))
 	}
-	code := m.Run()
+	code := pgtest.Main{M: m}.Run()
 	removeBinary()
 	os.Exit(code)
 }

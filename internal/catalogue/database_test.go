@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
@@ -19,12 +20,18 @@ import (
 type database interface {
 	// address is the config's store.
 	address() string
-	// connect opens a connection of its own. Statements have ? for their arguments.
+	// connect opens a connection of its own.
 	connect(t testing.TB) *sql.DB
+	// spelt is a statement, with ? for its arguments, as this database takes it.
+	spelt(statement string) string
 	// contents is all that the store holds, to be searched.
 	contents(t testing.TB) []byte
 	// intact reports damage: of pages, of references, of the schema.
 	intact(t testing.TB)
+	// rest brings what is in a journal to its place, so that contents stay the same.
+	rest(t testing.TB)
+	// lock makes everybody wait who wants to write, until it is released.
+	lock(t testing.TB) (release func())
 }
 
 // storeKind makes databases.
@@ -36,6 +43,7 @@ type storeKind struct {
 // stores are the kinds that every row is run on.
 var stores = []storeKind{
 	{"sqlite", func(_ testing.TB, dir string) database { return &sqliteFile{filepath.Join(dir, "chatmux.db")} }},
+	{"postgres", newPostgres},
 }
 
 // sqliteOnly is for rows about files.
@@ -53,6 +61,30 @@ func (f *sqliteFile) connect(t testing.TB) *sql.DB {
 		t.Fatal(err)
 	}
 	return db
+}
+
+func (f *sqliteFile) spelt(statement string) string { return statement }
+
+func (f *sqliteFile) lock(t testing.TB) (release func()) {
+	t.Helper()
+	db := f.connect(t)
+	tx, err := db.Begin() // immediate: it takes the lock
+	if err != nil {
+		t.Fatal(err)
+	}
+	return released(t, db, tx)
+}
+
+// released ends a transaction that holds others up, at the row's end at the latest.
+func released(t testing.TB, db *sql.DB, tx *sql.Tx) (release func()) {
+	release = sync.OnceFunc(func() {
+		if err := tx.Rollback(); err != nil {
+			t.Error(err)
+		}
+		_ = db.Close()
+	})
+	t.Cleanup(release)
+	return release
 }
 
 // contents reads the file and those that SQLite keeps beside it.
@@ -82,6 +114,13 @@ func (f *sqliteFile) intact(t testing.TB) {
 			t.Errorf("PRAGMA %s says %q, want %q", pragma, got, want)
 		}
 	}
+}
+
+func (f *sqliteFile) rest(t testing.TB) {
+	t.Helper()
+	db := f.connect(t)
+	defer db.Close()
+	texts(t, db, "PRAGMA wal_checkpoint(TRUNCATE)")
 }
 
 // texts runs a query and gives its rows, columns joined by a space.
@@ -122,7 +161,7 @@ func (s *scene) query(query string, args ...any) []string {
 	s.t.Helper()
 	db := s.db.connect(s.t)
 	defer db.Close()
-	return texts(s.t, db, query, args...)
+	return texts(s.t, db, s.db.spelt(query), args...)
 }
 
 // change writes into the store, as only a test may.
@@ -130,7 +169,7 @@ func (s *scene) change(statement string, args ...any) {
 	s.t.Helper()
 	db := s.db.connect(s.t)
 	defer db.Close()
-	if _, err := db.Exec(statement, args...); err != nil {
+	if _, err := db.Exec(s.db.spelt(statement), args...); err != nil {
 		s.t.Fatalf("%v in %s", err, statement)
 	}
 }

@@ -63,11 +63,19 @@ func eventually(t testing.TB, what string, holds func() bool) {
 
 func eventuallyWithin(t testing.TB, limit time.Duration, what string, holds func() bool) {
 	t.Helper()
+	if !becomes(limit, holds) {
+		t.Fatalf("after %v still not: %s", limit, what)
+	}
+}
+
+// becomes waits until something holds; false where it does not in time.
+func becomes(limit time.Duration, holds func() bool) bool {
 	for end := time.Now().Add(limit); !holds(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("after %v still not: %s", limit, what)
+			return false
 		}
 	}
+	return true
 }
 
 // house is one running program.
@@ -209,6 +217,8 @@ func (h *house) end(limit time.Duration) int {
 type logbook struct {
 	listens chan string // the address that it listens on
 
+	stalled sync.RWMutex // held: nobody reads what is written
+
 	mu   sync.Mutex
 	text bytes.Buffer
 	told bool
@@ -218,6 +228,8 @@ func newLogbook() *logbook { return &logbook{listens: make(chan string, 1)} }
 
 // Write implements io.Writer.
 func (l *logbook) Write(b []byte) (int, error) {
+	l.stalled.RLock()
+	defer l.stalled.RUnlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.text.Write(b)

@@ -490,17 +490,13 @@ func c19(t testing.TB, s *scene) {
 func c21(t testing.TB, s *scene) {
 	h := s.serve(s.usual())
 	thread := h.begin("solo", "hello")
-	release := make(chan struct{})
-	s.a.answers(func(w http.ResponseWriter, r *http.Request) {
-		<-release
-		s.a.twin.ServeHTTP(w, r)
-	})
+	release := s.a.holds()
 	done := make(chan answer, 1)
 	go func() { done <- h.next(thread, "slowly") }()
 	s.a.await(t, 2)
 	h.call("DELETE", "/v1/threads/"+thread, nil).problem(409, "thread_busy")
 	h.call("POST", "/v1/threads/"+thread+"/move", object{"backend": "b", "carry": "none"}).problem(409, "thread_busy")
-	close(release)
+	release()
 	(<-done).turn()
 	h.stored(thread, "user sent", "assistant complete", "user sent", "assistant complete")
 	read[object](h.call("DELETE", "/v1/threads/"+thread, nil), 200)

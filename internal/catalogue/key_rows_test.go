@@ -22,7 +22,7 @@ var keyRows = []row{
 	{id: "I08", promise: "a_sweep_and_a_repeat_do_not_collide", tier: inside, because: "internal/store sweepRacesARepeat"},
 	{id: "I09", promise: "a_crash_before_the_attempt_lets_the_repeat_run_once", run: i09},
 	{id: "I10", promise: "a_crash_after_the_vendor_got_it_sends_nothing_again", run: i10},
-	{id: "I11", promise: "an_owner_that_stalled_changes_nothing", tier: notYet, because: "needs two replicas on PostgreSQL"},
+	{id: "I11", promise: "an_owner_that_stalled_changes_nothing", run: i11, stores: postgresOnly},
 	{id: "I12", promise: "a_million_keys_are_looked_up_fast", tier: bench, because: "a percentile: the store's benchmarks measure look-up and sweep"},
 }
 

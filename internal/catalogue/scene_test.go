@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -128,6 +129,20 @@ func (v *vendor) plays(script string) {
 // sendPaths are the ends of the paths that a person's message is sent to.
 var sendPaths = []string{"/completions/", "/completions", "/message"}
 
+// holds keeps every answer back until it is released, or the peer has left.
+func (v *vendor) holds() (release func()) {
+	open := make(chan struct{})
+	v.answers(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-open:
+			v.twin.ServeHTTP(w, r)
+		case <-r.Context().Done():
+			panic(http.ErrAbortHandler)
+		}
+	})
+	return sync.OnceFunc(func() { close(open) })
+}
+
 // isSend reports whether a request carries a person's message.
 func isSend(e sandbox.Entry) bool {
 	return e.Method == http.MethodPost && slices.ContainsFunc(sendPaths, func(end string) bool { return strings.HasSuffix(e.Path, end) })
@@ -232,7 +247,7 @@ type backend struct {
 // not; solo is a alone, chain a then b, pair b then c.
 func (s *scene) usual() *configuration {
 	c := &configuration{
-		limits: "timeout: 20s, drain: {delay: 0s, grace: 5s}, idempotency: {lease: 2s}",
+		limits: "timeout: 30s, drain: {delay: 0s, grace: 5s}, idempotency: {lease: 2s}",
 		callers: fmt.Sprintf("  - {name: web, key: %s, tenant: acme}\n  - {name: other, key: %s, tenant: rival}\n",
 			keyWeb, keyOther),
 		backends: make(map[string]*backend),
@@ -262,9 +277,9 @@ func (c *configuration) yaml(store string) string {
 	for _, name := range c.order {
 		b := c.backends[name]
 		fmt.Fprintf(&y, "  - name: %s\n    adapter: %s\n    settings: {base_url: %q, %s}\n", name, b.adapter, b.base, b.settings)
-		fmt.Fprintf(&y, "    timeouts: {%s}\n", or(b.timeouts, "connect: 1s, first_byte: 4s, idle: 4s, total: 8s"))
+		fmt.Fprintf(&y, "    timeouts: {%s}\n", or(b.timeouts, "connect: 1s, first_byte: 15s, idle: 15s, total: 20s"))
 		fmt.Fprintf(&y, "    retry: {%s}\n", or(b.retry, "attempts: 2, base: 5ms, cap: 20ms"))
-		fmt.Fprintf(&y, "    breaker: {%s}\n", or(b.breaker, "failures: 5, open_for: 1s, probes: 2, interval: 20s"))
+		fmt.Fprintf(&y, "    breaker: {%s}\n", or(b.breaker, "failures: 5, open_for: 1s, probes: 2, interval: 60s"))
 		y.WriteString(b.more)
 	}
 	fmt.Fprintf(&y, "routes:\n%s", c.routes)
