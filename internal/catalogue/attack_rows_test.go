@@ -24,16 +24,13 @@ var attackRows = []row{
 	{id: "A01", promise: "whoever_shows_no_key_is_nobody", run: a01},
 	{id: "A02", promise: "every_wrong_key_gets_the_same_answer", run: a02},
 	{id: "A03", promise: "another_tenants_objects_are_like_none", run: a03},
-	{
-		id: "A04", promise: "a_caller_stays_within_its_routes", run: a04,
-		open: "routing.Explain names the routes that the caller may not use, with the reason that it may not",
-	},
+	{id: "A04", promise: "a_caller_stays_within_its_routes", run: a04},
 	{id: "A05", promise: "a_caller_taken_out_is_refused_and_its_sends_end", run: a05},
-	{id: "A06", promise: "a_url_to_ourselves_is_refused", tier: notYet, because: unfetched},
-	{id: "A07", promise: "only_https_is_fetched", tier: notYet, because: unfetched},
-	{id: "A08", promise: "a_redirect_to_a_victim_is_refused", tier: notYet, because: unfetched},
-	{id: "A09", promise: "a_name_that_changes_its_address_is_refused", tier: notYet, because: unfetched},
-	{id: "A10", promise: "our_own_ports_are_refused", tier: notYet, because: unfetched},
+	{id: "A06", promise: "a_url_to_ourselves_is_refused", tier: inside, because: "internal/outbound TestA06A07_no_form_of_a_URL_reaches_the_victim"},
+	{id: "A07", promise: "only_https_is_fetched", tier: inside, because: "internal/outbound TestA06A07_no_form_of_a_URL_reaches_the_victim"},
+	{id: "A08", promise: "a_redirect_to_a_victim_is_refused", tier: inside, because: "internal/outbound TestA08_no_redirect_is_followed"},
+	{id: "A09", promise: "a_name_that_changes_its_address_is_refused", tier: inside, because: "internal/outbound TestA09_rebinding_a_name_does_not_reach_the_victim"},
+	{id: "A10", promise: "our_own_ports_are_refused", tier: inside, because: "internal/outbound TestA10_our_own_listeners_are_not_reached_within_allowed_ranges"},
 	{id: "A11", promise: "line_ends_in_names_inject_nothing", run: a11},
 	{id: "A12", promise: "no_secret_prints", run: a12},
 	{id: "A13", promise: "no_request_is_smuggled", run: a13},
@@ -45,8 +42,6 @@ var attackRows = []row{
 	{id: "A19", promise: "ids_and_totals_cannot_be_guessed", run: a19},
 	{id: "A20", promise: "a_stolen_database_holds_no_key", run: a20},
 }
-
-const unfetched = "no adapter fetches a URL of a caller's yet; the guard itself is tested in internal/outbound"
 
 var requestID = regexp.MustCompile(`req_[0-9a-z]{26}`)
 

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"slices"
+
 	"chatmux/internal/backend"
 	"chatmux/internal/routing"
 	"chatmux/normalize"
@@ -50,12 +52,14 @@ func (e *Engine) Explain(o Origin, req SendRequest) (Explanation, error) {
 	if err != nil {
 		return Explanation{}, err
 	}
-	x := Explanation{Backends: d.Backends, Shadow: d.Shadow, Reasons: make([]RouteReason, len(d.Reasons))}
+	x := Explanation{Backends: d.Backends, Shadow: d.Shadow}
 	if d.Route != nil {
 		x.Route = d.Route.Name
 	}
-	for i, r := range d.Reasons {
-		x.Reasons[i] = RouteReason(r)
+	for _, r := range d.Reasons {
+		if allowed := o.Caller.Routes; allowed == nil || slices.Contains(allowed, r.Route) { // the others are none of this caller's business
+			x.Reasons = append(x.Reasons, RouteReason(r))
+		}
 	}
 	return x, nil
 }
