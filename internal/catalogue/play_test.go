@@ -65,7 +65,13 @@ func (h *house) stop() {
 // serveHTTP runs a server beside the vendors, and returns its address.
 func (s *scene) serveHTTP(server *http.Server) string {
 	s.t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	return s.serveAt("127.0.0.1:0", server)
+}
+
+// serveAt is serveHTTP at an address.
+func (s *scene) serveAt(address string, server *http.Server) string {
+	s.t.Helper()
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		s.t.Fatal(err)
 	}
