@@ -328,9 +328,10 @@ func r13(t testing.TB, s *scene) {
 func r14(t testing.TB, s *scene) {
 	c := s.usual()
 	c.backends["a"].base = "http://" + closedPort(t) + "/api"
+	c.rest = sharing
 	h := s.serve(c)
 	p := h.call("POST", "/v1/messages", object{
-		"text": "look", "route": "chain", "attachments": []object{{"type": "image", "url": "https://example.com/a.png"}},
+		"text": "look", "route": "chain", "attachments": []object{{"type": "image", "url": s.shelf(picture) + "/a.png"}},
 	}).problem(503, "backend_unavailable")
 	if str(p.Backend) != "a" || p.Outcome != "none" {
 		t.Errorf("problem %+v", p)

@@ -84,6 +84,7 @@ type house struct {
 	scene *scene
 	cmd   *exec.Cmd
 	log   *logbook
+	admin string        // where the metrics are; empty: with the API
 	ended chan struct{} // closed when the process has ended; then exit is set
 	exit  int
 	gone  bool // the row has ended it, or has seen it end
@@ -158,6 +159,7 @@ func (s *scene) serve(c *configuration) *house {
 func (s *scene) serveWrapped(how wrapped, c *configuration) *house {
 	s.t.Helper()
 	h := s.launch(how, "serve", "--config", s.write(c))
+	h.admin = c.admin
 	s.t.Cleanup(h.settle)
 	h.awaitReady()
 	h.warm()

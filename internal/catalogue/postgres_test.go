@@ -40,6 +40,13 @@ func postgresAt(dsn string) *postgres {
 
 func (p *postgres) address() string { return p.dsn + "pool_max_conns=4&pool_min_conns=4" }
 
+// host is the server's host and port.
+func (p *postgres) host() string {
+	_, rest, _ := strings.Cut(p.dsn, "@")
+	host, _, _ := strings.Cut(rest, "/")
+	return host
+}
+
 func (p *postgres) connect(t testing.TB) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("pgx", strings.TrimRight(p.dsn, "?&"))

@@ -143,10 +143,9 @@ func fleetRound(c *crowd, vendor *record, prefix string) (repeated int, unanswer
 					repeated++
 				}
 				mu.Unlock()
+				return // or it would count what it asked of the dead as under way
 			case v == settled && w.key != "" && rand.IntN(10) < 3: // the client did not listen
-				if again, _ := c.ask(f.other(h), w); again == silent {
-					continue
-				}
+				_, _ = c.ask(f.other(h), w)
 			}
 		}
 	})

@@ -225,6 +225,7 @@ func (s *scene) dismiss() {
 // configuration is a config.yaml in the making. Empty fields are as usual.
 type configuration struct {
 	listen   string
+	admin    string
 	limits   string                   // the inside of limits: {…}
 	callers  string                   // YAML, in place of the usual two
 	backends map[string]*backend      // by name; those of the scene's vendors are there
@@ -269,6 +270,9 @@ func (c *configuration) yaml(store string) string {
 	}
 	var y strings.Builder
 	fmt.Fprintf(&y, "listen: %s\nstore: %q\nlog: {level: debug}\n", or(c.listen, "127.0.0.1:0"), store)
+	if c.admin != "" {
+		fmt.Fprintf(&y, "admin: %s\n", c.admin)
+	}
 	fmt.Fprintf(&y, "limits: {%s}\n", c.limits)
 	if c.callers != "" {
 		fmt.Fprintf(&y, "callers:\n%s", c.callers)

@@ -256,10 +256,12 @@ func u07(t testing.TB, s *scene) {
 	received := make(map[string]int)
 	addr := s.serveHTTP(&http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			text := textOf(r)
-			mu.Lock()
-			received[text]++
-			mu.Unlock()
+			if r.Method == http.MethodPost {
+				text := textOf(r)
+				mu.Lock()
+				received[text]++
+				mu.Unlock()
+			}
 			s.a.twin.ServeHTTP(w, r)
 		}),
 		ConnState: func(conn net.Conn, state http.ConnState) {
