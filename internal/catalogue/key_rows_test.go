@@ -113,8 +113,8 @@ func i05(t testing.TB, s *scene) {
 	c := s.usual()
 	c.backends["a"].base = "http://" + addr + "/api"
 	h := s.serve(c)
+	h.first("solo", "hello", key, "k").problem(503, "backend_unavailable")
 	p := h.first("solo", "hello", key, "k").problem(503, "backend_unavailable")
-	p = h.first("solo", "hello", key, "k").problem(503, "backend_unavailable")
 	thread := h.threadOf(p.MessageID)
 	h.stored(thread, failed...)
 	s.reopen(s.a, addr)

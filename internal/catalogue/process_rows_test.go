@@ -3,6 +3,7 @@
 package catalogue
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -252,7 +253,7 @@ func (s *scene) copySends(n int) {
 		}
 		defer rows.Close()
 		columns, err := rows.Columns()
-		if err != nil {
+		if err = errors.Join(err, rows.Err()); err != nil {
 			s.t.Fatal(err)
 		}
 		values := make([]string, len(columns))

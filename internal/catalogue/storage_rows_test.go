@@ -224,12 +224,10 @@ func d06(t testing.TB, s *scene) {
 		t.Fatal(err)
 	}
 	pageSize := s.count("PRAGMA page_size")
-	for table, page := range map[string]int{
-		"": 1, "goose_db_version": 0, "sends": 0, "threads": 0, "messages": 0,
-	} {
+	for _, table := range []string{"", "goose_db_version", "sends", "threads", "messages"} {
 		at := 100 // the schema's own page begins after the file's header
 		if table != "" {
-			page = s.count("SELECT rootpage FROM sqlite_master WHERE type = 'table' AND name = ?", table)
+			page := s.count("SELECT rootpage FROM sqlite_master WHERE type = 'table' AND name = ?", table)
 			at = (page - 1) * pageSize
 		}
 		bad := bytes.Clone(good)
