@@ -52,8 +52,8 @@ func d01(t testing.TB, s *scene) {
 	release()
 	(<-done).turn()
 	s.a.got(t, 1)
-	release = s.db.lock(t)
 	size := s.size()
+	release = s.db.lock(t)
 	began := time.Now()
 	h.first("solo", "hello").problem(503, "storage_unavailable")
 	if took := time.Since(began); took > 10*time.Second {
