@@ -15,8 +15,13 @@ test: ## the tests, quickly
 	$(GO) test ./...
 
 .PHONY: race
-race: ## the tests under the race detector
-	$(GO) test -race -timeout 20m ./...
+race: ## the tests under the race detector, but for the rows of the catalogue
+	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v internal/catalogue)
+	$(GO) test -race -run 'TestEveryRow|TestTheHistory' ./internal/catalogue
+
+.PHONY: catalogue
+catalogue: ## the faults that a running chatmux survives, one test each, on both stores: 5 to 10 minutes on 2 cores
+	$(GO) test -race -timeout 30m ./internal/catalogue
 
 .PHONY: build
 build: ## the program, in bin/
