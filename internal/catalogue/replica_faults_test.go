@@ -3,8 +3,11 @@
 package catalogue
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -222,6 +225,30 @@ func m06(t testing.TB, s *scene) {
 	}
 }
 
+// stall makes the program stand still, and returns when all of it does.
+func (h *house) stall() {
+	t := h.scene.t
+	t.Helper()
+	h.signal(syscall.SIGSTOP)
+	eventually(t, "every thread stands still", func() bool {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", h.cmd.Process.Pid))
+		if err != nil || len(threads) == 0 {
+			t.Fatalf("no threads are seen: %v", err)
+		}
+		for _, file := range threads {
+			stat, err := os.ReadFile(file)
+			if err != nil {
+				continue // it has ended
+			}
+			// pid (name) state: the name may hold anything.
+			if rest := stat[bytes.LastIndexByte(stat, ')')+1:]; !bytes.HasPrefix(rest, []byte(" T")) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 // i11 lets a program stand still for longer than its lease while the vendor answers,
 // and another one take over.
 func i11(t testing.TB, s *scene) {
@@ -235,7 +262,7 @@ func i11(t testing.TB, s *scene) {
 	late := make(chan answer, 1)
 	go func() { late <- owner.first("solo", "hello", key, "k") }()
 	s.a.await(t, 1)
-	owner.signal(syscall.SIGSTOP)
+	owner.stall()
 	defer func() { _ = owner.cmd.Process.Signal(syscall.SIGCONT) }()
 	close(release)
 	other.first("solo", "hello", key, "k").problem(409, "idempotency_in_progress")

@@ -274,7 +274,7 @@ func m05(t testing.TB, s *scene) {
 		f.replace(one)
 		time.Sleep(300*time.Millisecond + rand.N(300*time.Millisecond))
 		h := f.at(rand.IntN(2))
-		h.signal(syscall.SIGSTOP)
+		h.stall()
 		time.Sleep(lease + rand.N(time.Second)) // it may lose its leases to the other one
 		h.signal(syscall.SIGCONT)
 	}
