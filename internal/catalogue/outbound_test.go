@@ -4,6 +4,7 @@ package catalogue
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strings"
@@ -75,23 +76,39 @@ func (c *client) fetched(url string) answer {
 	return c.call("POST", "/v1/messages", object{"route": "solo", "text": "look", "attachments": []object{{"type": "image", "url": url}}})
 }
 
-// named starts a DNS server of the row's own, and returns what the program is
-// started through to ask it. The function gives the addresses of a name.
-func (s *scene) named(lookup func(name string) []string) wrapped {
+// resolving makes what the program is started through so that it asks a DNS server
+// of the row's own, which is served until its connection is closed.
+func (s *scene) resolving(serve func(net.PacketConn)) wrapped {
 	s.t.Helper()
 	if syscall.Geteuid() != 0 {
 		s.t.Skip("a resolv.conf of its own needs root")
 	}
-	conn, err := net.ListenPacket("udp", "127.0.0.78:53")
-	if err != nil {
-		s.t.Skip("port 53 cannot be bound: ", err)
+	var conn net.PacketConn
+	var address string
+	for range 20 { // others may have taken an address
+		address = fmt.Sprintf("127.%d.%d.53", 1+rand.IntN(250), rand.IntN(250))
+		var err error
+		if conn, err = net.ListenPacket("udp", address+":53"); err == nil {
+			break
+		}
+	}
+	if conn == nil {
+		s.t.Skip("port 53 cannot be bound")
 	}
 	var serving sync.WaitGroup
 	s.t.Cleanup(func() {
 		_ = conn.Close()
 		serving.Wait()
 	})
-	serving.Go(func() {
+	serving.Go(func() { serve(conn) })
+	conf := s.file("resolv.conf", "nameserver "+address+"\n")
+	return wrapped{"unshare", "--mount", "sh", "-c", `mount --bind "$0" /etc/resolv.conf && exec "$@"`, conf}
+}
+
+// named is resolving with a function that gives the addresses of a name.
+func (s *scene) named(lookup func(name string) []string) wrapped {
+	s.t.Helper()
+	return s.resolving(func(conn net.PacketConn) {
 		query := make([]byte, 512)
 		for {
 			n, from, err := conn.ReadFrom(query)
@@ -101,8 +118,6 @@ func (s *scene) named(lookup func(name string) []string) wrapped {
 			_, _ = conn.WriteTo(dnsAnswer(query[:n], lookup), from)
 		}
 	})
-	conf := s.file("resolv.conf", "nameserver 127.0.0.78\n")
-	return wrapped{"unshare", "--mount", "sh", "-c", `mount --bind "$0" /etc/resolv.conf && exec "$@"`, conf}
 }
 
 // dnsAnswer answers a query with a TTL of 0: a header of 12 bytes, the labels of the
