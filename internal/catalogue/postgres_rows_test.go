@@ -128,7 +128,7 @@ func d09(t testing.TB, s *scene) {
 	crowd := newCrowd(f)
 	g.pass(8)
 	end := crowd.chat("cut-", 6)
-	eventuallyWithin(t, time.Minute, "commits are cut", func() bool { return g.count() >= times(150, 3000) })
+	eventuallyWithin(t, 10*time.Minute, "commits are cut", func() bool { return g.count() >= times(150, 3000) })
 	g.pass(0)
 	end()
 	t.Logf("%d commits cut; answers: %v", g.count(), crowd.counts)
