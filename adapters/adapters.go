@@ -289,6 +289,9 @@ type Spec struct {
 
 	// TwinPath is the path that base_url has at the twin, "" for none.
 	TwinPath string
+
+	// Dialect is the vendor's own API for the front; nil where it is not spoken.
+	Dialect *Dialect
 }
 
 // Settings is a pointer to the struct that an adapter declares for its `settings`

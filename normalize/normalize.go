@@ -303,6 +303,7 @@ const (
 // Type: Thread and Message for message, MessageID and Text for delta, Message for
 // reply, Thread, Message and Replies for done, Err for error, Thread for thread.
 type Event struct {
+	ID        string // where it stands among the thread's events; see Last-Event-ID
 	Type      EventType
 	Thread    *Thread
 	Message   *Message
