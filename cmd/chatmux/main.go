@@ -185,6 +185,8 @@ func serve(cmd *cobra.Command, file string) error {
 	if err != nil {
 		return err
 	}
+	// Whoever reads the log may end, and be started again: that must not end the server.
+	signal.Ignore(syscall.SIGPIPE)
 	house, err := app.New(ctx, c, app.Options{Adapters: all.Adapters()})
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("%w: another program listens there, perhaps another chatmux: end it, or change the address in %s", err, file)

@@ -13,6 +13,7 @@ import (
 	"net/http/pprof"
 	"net/netip"
 	"net/url"
+	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -50,6 +51,7 @@ type App struct {
 	config   *config.Config
 	specs    map[string]adapters.Spec
 	log      *zap.Logger
+	closeLog func() // where the log is ours
 	metrics  *telemetry.Metrics
 	store    *store.Store
 	engine   *engine.Engine
@@ -85,7 +87,7 @@ func New(ctx context.Context, c *config.Config, o Options) (_ *App, err error) {
 		}
 	}()
 	if a.log == nil {
-		if a.log, err = newLog(c.Log); err != nil {
+		if a.log, a.closeLog, err = newLog(c.Log, os.Stderr, a.metrics.LogDropped); err != nil {
 			return nil, err
 		}
 	}
@@ -277,12 +279,16 @@ func (a *App) Twins() []*sandbox.Server {
 // for limits.drain.delay, then new sends are refused and those that run have
 // limits.drain.grace to end. It closes everything and returns nil after a drain.
 func (a *App) Run(ctx context.Context) error {
-	servers := []*http.Server{newServer(a.api, a.log)}
+	var servers []*http.Server
 	failed := make(chan error, 2)
-	go func() { failed <- servers[0].Serve(a.listener) }()
+	serve := func(l net.Listener, h http.Handler) {
+		s := newServer(h, a.log)
+		servers = append(servers, s)
+		go func() { failed <- s.Serve(l) }()
+	}
+	serve(a.listener, a.api)
 	if a.admin != nil {
-		servers = append(servers, newServer(a.adminHandler(), a.log))
-		go func() { failed <- servers[1].Serve(a.admin) }()
+		serve(a.admin, a.adminHandler())
 	}
 	keeping, stopKeeping := context.WithCancel(context.Background())
 	var keepers sync.WaitGroup
@@ -381,5 +387,8 @@ func (a *App) Close() error {
 		errs = append(errs, a.store.Close())
 	}
 	a.units, a.store = nil, nil
+	if a.closeLog != nil {
+		a.closeLog()
+	}
 	return errors.Join(errs...)
 }

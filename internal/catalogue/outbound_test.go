@@ -267,6 +267,8 @@ func a09(t testing.TB, s *scene) {
 		}
 	}
 	v.untouched(t)
+	mu.Lock()
+	defer mu.Unlock()
 	t.Logf("%d names asked, %d files fetched", asked, good)
 	if asked == 0 {
 		t.Error("nobody asked the resolver: the row proves nothing")

@@ -72,18 +72,18 @@ type fleet struct {
 	scene  *scene
 	config *configuration
 
-	mu sync.Mutex
-	up []*house
+	mu       sync.Mutex
+	up       []*house
+	boarding *house // started, and not yet known to be ready: nobody asks it
 }
 
 // sail starts a fleet. Its programs are killed at the end of the row, if they still
 // run, and what they have written is searched.
 func (s *scene) sail(c *configuration, replicas int) *fleet {
 	s.t.Helper()
-	f := &fleet{scene: s, config: c}
+	f := &fleet{scene: s, config: c, up: make([]*house, replicas)}
 	s.t.Cleanup(f.scuttle)
 	for i := range replicas {
-		f.up = append(f.up, nil)
 		f.replace(i)
 	}
 	return f
@@ -96,13 +96,16 @@ func (f *fleet) replace(i int) time.Duration {
 	began := time.Now()
 	h := f.scene.launch(nil, "serve", "--config", f.scene.write(f.config))
 	f.mu.Lock()
+	f.boarding = h
+	f.mu.Unlock()
+	h.awaitReady()
+	f.mu.Lock()
 	old := f.up[i]
-	f.up[i] = h
+	f.up[i], f.boarding = h, nil
 	f.mu.Unlock()
 	if old != nil {
 		old.clean()
 	}
-	h.awaitReady()
 	return time.Since(began)
 }
 
@@ -126,8 +129,10 @@ func (f *fleet) other(than *house) *house {
 }
 
 func (f *fleet) scuttle() {
-	for i := range f.up {
-		if h := f.at(i); h != nil {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, h := range append([]*house{f.boarding}, f.up...) {
+		if h != nil {
 			if !h.gone {
 				h.kill()
 			}

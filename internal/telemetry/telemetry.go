@@ -30,6 +30,8 @@ type Metrics struct {
 	problems    *prometheus.CounterVec
 	inFlight    prometheus.Gauge
 	clientsLeft prometheus.Counter
+
+	logDropped prometheus.Counter
 }
 
 // BackendSample is the state of one backend at the moment of a scrape.
@@ -79,9 +81,12 @@ func New() *Metrics {
 		clientsLeft: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "chatmux_http_clients_left_total", Help: "Clients that went away before their answer, or within their own request.",
 		}),
+		logDropped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "chatmux_log_lines_dropped_total", Help: "Log lines that were thrown away, because nobody took them from standard error in time.",
+		}),
 	}
 	m.registry.MustRegister(m.attempts, m.attemptTime, m.transitions, m.retries, m.sends, m.reloads,
-		m.requests, m.requestTime, m.problems, m.inFlight, m.clientsLeft,
+		m.requests, m.requestTime, m.problems, m.inFlight, m.clientsLeft, m.logDropped,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -130,6 +135,9 @@ func (m *Metrics) Reload(ok bool) {
 	}
 	m.reloads.WithLabelValues(result).Inc()
 }
+
+// LogDropped counts lines of the log that were thrown away.
+func (m *Metrics) LogDropped(lines int) { m.logDropped.Add(float64(lines)) }
 
 // RequestBegan counts a request as being served, until RequestEnded.
 func (m *Metrics) RequestBegan() { m.inFlight.Inc() }
