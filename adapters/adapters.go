@@ -87,7 +87,7 @@ type ThreadPage struct {
 }
 
 // The talents. The engine asks for each of them in one place, internal/backend,
-// which derives the capability table from them.
+// which derives the capability table from them. They are asked for with As.
 type (
 	// Streamer is the talent of an adapter whose vendor tells its answer while it
 	// makes it. Stream is Send that can be watched: the same one request, the same

@@ -127,8 +127,8 @@ func runCase(v Vendor, c promise) error {
 	return c.test(b)
 }
 
-// has makes the talent condition of a case.
-func has[T any](a adapters.Adapter) bool {
-	_, ok := a.(T)
-	return ok
+// talent gives a talent that the adapter has: the case runs for no other.
+func talent[T any](a adapters.Adapter) T {
+	t, _ := adapters.As[T](a)
+	return t
 }

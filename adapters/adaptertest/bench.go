@@ -139,14 +139,14 @@ func newConversation(n int) *conversation {
 const metadataCanary = "canary-of-the-metadata"
 
 func (b *bench) prepare(ctx context.Context, c *conversation) error {
-	if creator, ok := b.adapter.(adapters.UserCreator); ok {
+	if creator, ok := adapters.As[adapters.UserCreator](b.adapter); ok {
 		id, err := creator.CreateUser(ctx, c.thread.User)
 		if err != nil {
 			return fmt.Errorf("CreateUser: %w", err)
 		}
 		c.remote.UserID = id
 	}
-	if creator, ok := b.adapter.(adapters.ThreadCreator); ok {
+	if creator, ok := adapters.As[adapters.ThreadCreator](b.adapter); ok {
 		created, err := creator.CreateThread(ctx, c.thread)
 		if err != nil {
 			return fmt.Errorf("CreateThread: %w", err)
@@ -181,7 +181,7 @@ func (b *bench) turn(c *conversation, text string) adapters.Turn {
 			Metadata: map[string]string{"Idempotency-Key": metadataCanary},
 		},
 	}
-	if has[adapters.History](b.adapter) {
+	if adapters.Has[adapters.History](b.adapter) {
 		t.History = c.history
 	}
 	return t

@@ -123,7 +123,7 @@ var sendCases = []promise{
 				return err
 			}
 			known := c.remote
-			stateless := has[adapters.History](b.adapter)
+			stateless := adapters.Has[adapters.History](b.adapter)
 			switch {
 			case stateless && known != (normalize.Remote{}):
 				return fmt.Errorf("the adapter takes the history along, and yet there is a remote id: %+v", known)

@@ -32,7 +32,9 @@ func streamed(cases []promise) []promise {
 		c.name += "_streamed"
 		c.promise = "streamed, too: " + c.promise
 		c.streams, c.offline = true, false
-		c.talent = func(a adapters.Adapter) bool { return has[adapters.Streamer](a) && (talent == nil || talent(a)) }
+		c.talent = func(a adapters.Adapter) bool {
+			return adapters.Has[adapters.Streamer](a) && (talent == nil || talent(a))
+		}
 		list = append(list, c)
 	}
 	return list
@@ -55,7 +57,7 @@ func (b *bench) watch(ctx context.Context, turn adapters.Turn, each func(shown [
 	var shown []string
 	var busy atomic.Bool
 	var broken, refused error
-	reply, err := b.adapter.(adapters.Streamer).Stream(ctx, turn, func(d adapters.Delta) error {
+	reply, err := talent[adapters.Streamer](b.adapter).Stream(ctx, turn, func(d adapters.Delta) error {
 		if !busy.CompareAndSwap(false, true) {
 			return errors.New("two deltas at once")
 		}
@@ -278,7 +280,7 @@ var forms = []struct {
 	}},
 }
 
-var streamCases = withTalent(has[adapters.Streamer], []promise{
+var streamCases = withTalent(adapters.Has[adapters.Streamer], []promise{
 	{
 		name:    "stream_is_the_answer",
 		promise: "a stream ends in the reply that Send gives, and shows its text in more than one piece",

@@ -24,9 +24,9 @@ var talentCases = []promise{
 		promise: "an adapter that takes the history along says how much, and does not change it",
 		because: "the engine cuts the transcript by these limits, and shows it to others at the same time",
 		offline: true,
-		talent:  has[adapters.History],
+		talent:  adapters.Has[adapters.History],
 		test: func(b *bench) error {
-			if l := b.adapter.(adapters.History).HistoryLimits(); l.Messages < 0 || l.Bytes < 0 {
+			if l := talent[adapters.History](b.adapter).HistoryLimits(); l.Messages < 0 || l.Bytes < 0 {
 				return fmt.Errorf("the limits are negative: %+v", l)
 			}
 			ctx := context.Background()
@@ -50,7 +50,7 @@ var talentCases = []promise{
 		name:    "created_thread_is_the_one_that_is_spoken_in",
 		promise: "a conversation that was created has an id, and the first message goes there",
 		because: "the caller got the thread before the first message, and has its id",
-		talent:  has[adapters.ThreadCreator],
+		talent:  adapters.Has[adapters.ThreadCreator],
 		test: func(b *bench) error {
 			ctx := context.Background()
 			c, err := b.begin(ctx)
@@ -75,21 +75,23 @@ var talentCases = []promise{
 		name:    "person_is_read_as_told",
 		promise: "a person is read back with the name that was created or updated last",
 		because: "a person's name is the caller's data",
-		talent:  func(a adapters.Adapter) bool { return has[adapters.UserReader](a) && has[adapters.UserUpdater](a) },
+		talent: func(a adapters.Adapter) bool {
+			return adapters.Has[adapters.UserReader](a) && adapters.Has[adapters.UserUpdater](a)
+		},
 		test: func(b *bench) error {
 			ctx := context.Background()
 			c, err := b.talk(ctx, "hello")
 			if err != nil {
 				return err
 			}
-			if has[adapters.UserCreator](b.adapter) {
+			if adapters.Has[adapters.UserCreator](b.adapter) {
 				if err := b.isPerson(ctx, c.remote, c.thread.User.Name); err != nil {
 					return err
 				}
 			}
 			user := c.thread.User
 			user.Name = `Rosa "Ñ" <b> 😀`
-			if err := b.adapter.(adapters.UserUpdater).UpdateUser(ctx, c.remote, user); err != nil {
+			if err := talent[adapters.UserUpdater](b.adapter).UpdateUser(ctx, c.remote, user); err != nil {
 				return fmt.Errorf("UpdateUser: %w", err)
 			}
 			return b.isPerson(ctx, c.remote, user.Name)
@@ -99,7 +101,7 @@ var talentCases = []promise{
 		name:    "person_update_is_taken",
 		promise: "what is known about a person is told to the vendor with one request",
 		because: "an update that is refused or lost leaves two truths",
-		talent:  has[adapters.UserUpdater],
+		talent:  adapters.Has[adapters.UserUpdater],
 		test: func(b *bench) error {
 			ctx := context.Background()
 			c, err := b.talk(ctx, "hello")
@@ -109,7 +111,7 @@ var talentCases = []promise{
 			b.server.ResetLedger()
 			user := c.thread.User
 			user.Name = "Rosa the second"
-			if err := b.adapter.(adapters.UserUpdater).UpdateUser(ctx, c.remote, user); err != nil {
+			if err := talent[adapters.UserUpdater](b.adapter).UpdateUser(ctx, c.remote, user); err != nil {
 				return err
 			}
 			ledger := b.server.Ledger()
@@ -123,14 +125,14 @@ var talentCases = []promise{
 		name:    "thread_is_read",
 		promise: "a conversation is read back under its id; of its messages it holds none, all or the newest, oldest first",
 		because: "the vendor's view is what an operator compares with ours",
-		talent:  has[adapters.ThreadReader],
+		talent:  adapters.Has[adapters.ThreadReader],
 		test: func(b *bench) error {
 			ctx := context.Background()
 			c, err := b.talk(ctx, "one", "two")
 			if err != nil {
 				return err
 			}
-			read, err := b.adapter.(adapters.ThreadReader).ReadThread(ctx, c.remote)
+			read, err := talent[adapters.ThreadReader](b.adapter).ReadThread(ctx, c.remote)
 			if err != nil {
 				return err
 			}
@@ -144,7 +146,7 @@ var talentCases = []promise{
 		name:    "messages_are_listed_whole_and_in_order",
 		promise: "listing gives every message once, oldest first, in pages of any size up to the last one",
 		because: "an unknown send is settled by this list, and history is imported from it",
-		talent:  has[adapters.MessageLister],
+		talent:  adapters.Has[adapters.MessageLister],
 		test: func(b *bench) error {
 			ctx := context.Background()
 			texts := []string{"first", `second "quoted"` + "\nline", "third 😀", "fourth", "fifth"}
@@ -171,7 +173,9 @@ var talentCases = []promise{
 		name:    "message_is_read_by_its_id",
 		promise: "each listed message that has an id is read under it, the same",
 		because: "the id is how a message is named in the vendor's support and webhooks",
-		talent:  func(a adapters.Adapter) bool { return has[adapters.MessageReader](a) && has[adapters.MessageLister](a) },
+		talent: func(a adapters.Adapter) bool {
+			return adapters.Has[adapters.MessageReader](a) && adapters.Has[adapters.MessageLister](a)
+		},
 		test: func(b *bench) error {
 			ctx := context.Background()
 			c, err := b.talk(ctx, "one", "two")
@@ -186,7 +190,7 @@ var talentCases = []promise{
 				if m.RemoteID == "" {
 					return fmt.Errorf("the message %s has no id", excerpt(m.Text))
 				}
-				read, err := b.adapter.(adapters.MessageReader).ReadMessage(ctx, c.remote, m.RemoteID)
+				read, err := talent[adapters.MessageReader](b.adapter).ReadMessage(ctx, c.remote, m.RemoteID)
 				switch {
 				case err != nil:
 					return err
@@ -201,7 +205,7 @@ var talentCases = []promise{
 		name:    "threads_are_listed_whole",
 		promise: "listing gives every conversation of the bot once, in pages of any size up to the last one",
 		because: "what is not listed is not moved, exported or erased",
-		talent:  has[adapters.ThreadLister],
+		talent:  adapters.Has[adapters.ThreadLister],
 		test: func(b *bench) error {
 			ctx := context.Background()
 			var want []string
@@ -230,7 +234,7 @@ var talentCases = []promise{
 		promise: "a conversation that was handed to a human takes messages without a reply, and answers again when it is handed back",
 		because: "a bot that talks over a human is the worst of a handover, and silence is no failure",
 		twice:   true,
-		talent:  has[adapters.ModeSwitcher],
+		talent:  adapters.Has[adapters.ModeSwitcher],
 		test: func(b *bench) error {
 			ctx := context.Background()
 			c, err := b.talk(ctx, "hello")
@@ -238,7 +242,7 @@ var talentCases = []promise{
 				return err
 			}
 			for _, mode := range []normalize.Mode{normalize.ModeHuman, normalize.ModeAI} {
-				if err := b.adapter.(adapters.ModeSwitcher).SwitchMode(ctx, c.remote, mode); err != nil {
+				if err := talent[adapters.ModeSwitcher](b.adapter).SwitchMode(ctx, c.remote, mode); err != nil {
 					return fmt.Errorf("SwitchMode to %s: %w", mode, err)
 				}
 				if err := b.tells(ctx, c, func(u normalize.ThreadUpdate) error {
@@ -267,7 +271,7 @@ var talentCases = []promise{
 		name:    "escalation_is_taken",
 		promise: "a conversation is escalated with a note and without one, and read as escalated where the vendor tells it",
 		because: "somebody waits for help",
-		talent:  has[adapters.Escalator],
+		talent:  adapters.Has[adapters.Escalator],
 		test: func(b *bench) error {
 			ctx := context.Background()
 			for _, note := range []string{"", `she says "urgent" 😀`} {
@@ -275,7 +279,7 @@ var talentCases = []promise{
 				if err != nil {
 					return err
 				}
-				if err := b.adapter.(adapters.Escalator).Escalate(ctx, c.remote, note); err != nil {
+				if err := talent[adapters.Escalator](b.adapter).Escalate(ctx, c.remote, note); err != nil {
 					return fmt.Errorf("note %q: %w", note, err)
 				}
 				if err := b.tells(ctx, c, func(u normalize.ThreadUpdate) error {
@@ -294,7 +298,7 @@ var talentCases = []promise{
 		name:    "deleted_thread_is_gone",
 		promise: "a deleted conversation is neither read nor listed any more, and the others are",
 		because: "the person asked for it, and the answer that we give is final",
-		talent:  has[adapters.ThreadDeleter],
+		talent:  adapters.Has[adapters.ThreadDeleter],
 		test: func(b *bench) error {
 			ctx := context.Background()
 			stays, err := b.talk(ctx, "stays")
@@ -305,10 +309,10 @@ var talentCases = []promise{
 			if err != nil {
 				return err
 			}
-			if err := b.adapter.(adapters.ThreadDeleter).DeleteThread(ctx, goes.remote); err != nil {
+			if err := talent[adapters.ThreadDeleter](b.adapter).DeleteThread(ctx, goes.remote); err != nil {
 				return err
 			}
-			if reader, ok := b.adapter.(adapters.ThreadReader); ok {
+			if reader, ok := adapters.As[adapters.ThreadReader](b.adapter); ok {
 				_, err := reader.ReadThread(ctx, goes.remote)
 				if err := notFound.checkError(orNothing(err)); err != nil {
 					return fmt.Errorf("reading it: %w", err)
@@ -317,7 +321,7 @@ var talentCases = []promise{
 					return fmt.Errorf("reading the other one: %w", err)
 				}
 			}
-			if has[adapters.ThreadLister](b.adapter) {
+			if adapters.Has[adapters.ThreadLister](b.adapter) {
 				ids, err := b.listThreads(ctx, 0)
 				if err != nil {
 					return err
@@ -326,7 +330,7 @@ var talentCases = []promise{
 					return fmt.Errorf("listed are %q, deleted was %q", ids, goes.remote.ThreadID)
 				}
 			}
-			if err := b.adapter.(adapters.ThreadDeleter).DeleteThread(ctx, goes.remote); err != nil {
+			if err := talent[adapters.ThreadDeleter](b.adapter).DeleteThread(ctx, goes.remote); err != nil {
 				return notFound.checkError(err)
 			}
 			return nil
@@ -336,7 +340,7 @@ var talentCases = []promise{
 		name:    "webhook_is_registered",
 		promise: "the vendor is told the URL and the token, the token nowhere but in the body",
 		because: "the token is how we know the vendor when it calls",
-		talent:  has[adapters.WebhookRegistrar],
+		talent:  adapters.Has[adapters.WebhookRegistrar],
 		test: func(b *bench) error {
 			ctx := context.Background()
 			const url, token = "https://chat.example.test/hooks/b/c?x=1&y=2", "planted-webhook-token"
@@ -345,7 +349,7 @@ var talentCases = []promise{
 				return err
 			}
 			b.server.ResetLedger()
-			if err := b.adapter.(adapters.WebhookRegistrar).RegisterWebhook(ctx, c.remote, url, normalize.NewSecret(token)); err != nil {
+			if err := talent[adapters.WebhookRegistrar](b.adapter).RegisterWebhook(ctx, c.remote, url, normalize.NewSecret(token)); err != nil {
 				return err
 			}
 			ledger := b.server.Ledger()
@@ -368,7 +372,7 @@ var talentCases = []promise{
 		name:    "uploaded_file_can_be_sent",
 		promise: "a file reaches the vendor byte for byte, and a message can name it",
 		because: "what arrives changed, or is not found, is as good as lost",
-		talent:  has[adapters.Uploader],
+		talent:  adapters.Has[adapters.Uploader],
 		test: func(b *bench) error {
 			ctx := context.Background()
 			content := append([]byte("%PDF-1.7\r\n\x00\xff\xfe--boundary\r\n"), bytes.Repeat([]byte{0, 1, 2, 253, 254, 255}, 3000)...)
@@ -376,7 +380,7 @@ var talentCases = []promise{
 				Name: `Grüße "1" 😀.pdf`, ContentType: "application/pdf", Type: normalize.TypeDocument,
 				Size: int64(len(content)), Content: bytes.NewReader(content),
 			}
-			attachment, err := b.adapter.(adapters.Uploader).Upload(ctx, file)
+			attachment, err := talent[adapters.Uploader](b.adapter).Upload(ctx, file)
 			if err != nil {
 				return err
 			}
@@ -389,7 +393,7 @@ var talentCases = []promise{
 			if !slices.ContainsFunc(b.server.Ledger(), func(e sandbox.Entry) bool { return bytes.Contains(e.Body, content) }) {
 				return errors.New("the content did not reach the vendor byte for byte")
 			}
-			if !has[adapters.AttachmentSender](b.adapter) {
+			if !adapters.Has[adapters.AttachmentSender](b.adapter) {
 				return nil
 			}
 			return b.sendsAttachment(ctx, attachment)
@@ -399,7 +403,7 @@ var talentCases = []promise{
 		name:    "attachment_by_url_is_sent",
 		promise: "a message with an attachment that is a URL is sent with one request and answered like any other",
 		because: "that is how most callers have their files",
-		talent:  has[adapters.AttachmentSender],
+		talent:  adapters.Has[adapters.AttachmentSender],
 		test: func(b *bench) error {
 			return b.sendsAttachment(context.Background(), normalize.Attachment{
 				Type: normalize.TypeImage, URL: "https://files.example.test/a%20b.png?x=1&y=2", Filename: "a b.png", ContentType: "image/png",
@@ -410,7 +414,7 @@ var talentCases = []promise{
 		name:    "operator_message_is_sent",
 		promise: "what a human of the vendor's side says is stored there, and the bot does not answer it",
 		because: "the person shall read it, and not the bot's opinion of it",
-		talent:  has[adapters.OperatorSender],
+		talent:  adapters.Has[adapters.OperatorSender],
 		test: func(b *bench) error {
 			ctx := context.Background()
 			c, err := b.talk(ctx, "hello")
@@ -422,7 +426,7 @@ var talentCases = []promise{
 			turn.Message.Role = normalize.RoleOperator
 			turn.Message.Author = normalize.Author{Name: "Ana"}
 			b.server.ResetLedger()
-			reply, err := b.adapter.(adapters.OperatorSender).SendAsOperator(ctx, turn)
+			reply, err := talent[adapters.OperatorSender](b.adapter).SendAsOperator(ctx, turn)
 			if err != nil {
 				return err
 			}
@@ -436,7 +440,7 @@ var talentCases = []promise{
 			if err := arrived(ledger[len(ledger)-1].Body, text); err != nil {
 				return err
 			}
-			if !has[adapters.MessageLister](b.adapter) {
+			if !adapters.Has[adapters.MessageLister](b.adapter) {
 				return nil
 			}
 			messages, err := b.listMessages(ctx, c.remote, 0)
@@ -454,7 +458,7 @@ var talentCases = []promise{
 		name:    "records_are_listed_whole",
 		promise: "the vendor's record has every question with its answer once, in pages of any size up to the last one",
 		because: "a report that leaves out turns is wrong",
-		talent:  has[adapters.RecordLister],
+		talent:  adapters.Has[adapters.RecordLister],
 		test: func(b *bench) error {
 			ctx := context.Background()
 			texts := []string{"one", `two "quoted" 😀`, "three"}
@@ -493,13 +497,13 @@ var talentCases = []promise{
 		name:    "records_are_exported",
 		promise: "the export is a file with a name, a type and content, read to its end",
 		because: "it is handed on to a person as it is",
-		talent:  has[adapters.RecordExporter],
+		talent:  adapters.Has[adapters.RecordExporter],
 		test: func(b *bench) error {
 			ctx := context.Background()
 			if _, err := b.talk(ctx, "one"); err != nil {
 				return err
 			}
-			file, err := b.adapter.(adapters.RecordExporter).ExportRecords(ctx, period(adapters.RecordQuery{}))
+			file, err := talent[adapters.RecordExporter](b.adapter).ExportRecords(ctx, period(adapters.RecordQuery{}))
 			if err != nil {
 				return err
 			}
@@ -535,7 +539,7 @@ var talentCases = []promise{
 
 // isPerson checks the person that the vendor knows by this name.
 func (b *bench) isPerson(ctx context.Context, remote normalize.Remote, name string) error {
-	user, err := b.adapter.(adapters.UserReader).ReadUser(ctx, remote)
+	user, err := talent[adapters.UserReader](b.adapter).ReadUser(ctx, remote)
 	switch {
 	case err != nil:
 		return fmt.Errorf("ReadUser: %w", err)
@@ -568,102 +572,102 @@ type call struct {
 // callsOf lists what an adapter can be asked.
 func callsOf(a adapters.Adapter) []call {
 	var calls []call
-	if _, ok := a.(adapters.UserCreator); ok {
+	if _, ok := adapters.As[adapters.UserCreator](a); ok {
 		calls = append(calls, call{"CreateUser", true, func(ctx context.Context, b *bench, c *conversation) error {
-			_, err := b.adapter.(adapters.UserCreator).CreateUser(ctx, c.thread.User)
+			_, err := talent[adapters.UserCreator](b.adapter).CreateUser(ctx, c.thread.User)
 			return err
 		}})
 	}
-	if _, ok := a.(adapters.ThreadCreator); ok {
+	if _, ok := adapters.As[adapters.ThreadCreator](a); ok {
 		calls = append(calls, call{"CreateThread", true, func(ctx context.Context, b *bench, _ *conversation) error {
 			b.threads++
-			_, err := b.adapter.(adapters.ThreadCreator).CreateThread(ctx, newConversation(b.threads).thread)
+			_, err := talent[adapters.ThreadCreator](b.adapter).CreateThread(ctx, newConversation(b.threads).thread)
 			return err
 		}})
 	}
-	if _, ok := a.(adapters.UserReader); ok {
+	if _, ok := adapters.As[adapters.UserReader](a); ok {
 		calls = append(calls, call{"ReadUser", false, func(ctx context.Context, b *bench, c *conversation) error {
-			_, err := b.adapter.(adapters.UserReader).ReadUser(ctx, c.remote)
+			_, err := talent[adapters.UserReader](b.adapter).ReadUser(ctx, c.remote)
 			return err
 		}})
 	}
-	if _, ok := a.(adapters.UserUpdater); ok {
+	if _, ok := adapters.As[adapters.UserUpdater](a); ok {
 		calls = append(calls, call{"UpdateUser", true, func(ctx context.Context, b *bench, c *conversation) error {
-			return b.adapter.(adapters.UserUpdater).UpdateUser(ctx, c.remote, c.thread.User)
+			return talent[adapters.UserUpdater](b.adapter).UpdateUser(ctx, c.remote, c.thread.User)
 		}})
 	}
-	if _, ok := a.(adapters.ThreadReader); ok {
+	if _, ok := adapters.As[adapters.ThreadReader](a); ok {
 		calls = append(calls, call{"ReadThread", false, func(ctx context.Context, b *bench, c *conversation) error {
-			_, err := b.adapter.(adapters.ThreadReader).ReadThread(ctx, c.remote)
+			_, err := talent[adapters.ThreadReader](b.adapter).ReadThread(ctx, c.remote)
 			return err
 		}})
 	}
-	if _, ok := a.(adapters.ThreadLister); ok {
+	if _, ok := adapters.As[adapters.ThreadLister](a); ok {
 		calls = append(calls, call{"ListThreads", false, func(ctx context.Context, b *bench, _ *conversation) error {
-			_, err := b.adapter.(adapters.ThreadLister).ListThreads(ctx, adapters.Page{})
+			_, err := talent[adapters.ThreadLister](b.adapter).ListThreads(ctx, adapters.Page{})
 			return err
 		}})
 	}
-	if _, ok := a.(adapters.MessageLister); ok {
+	if _, ok := adapters.As[adapters.MessageLister](a); ok {
 		calls = append(calls, call{"ListMessages", false, func(ctx context.Context, b *bench, c *conversation) error {
-			_, err := b.adapter.(adapters.MessageLister).ListMessages(ctx, c.remote, adapters.Page{})
+			_, err := talent[adapters.MessageLister](b.adapter).ListMessages(ctx, c.remote, adapters.Page{})
 			return err
 		}})
 	}
-	if _, ok := a.(adapters.MessageReader); ok {
+	if _, ok := adapters.As[adapters.MessageReader](a); ok {
 		calls = append(calls, call{"ReadMessage", false, func(ctx context.Context, b *bench, c *conversation) error {
-			_, err := b.adapter.(adapters.MessageReader).ReadMessage(ctx, c.remote, c.history[0].RemoteID)
+			_, err := talent[adapters.MessageReader](b.adapter).ReadMessage(ctx, c.remote, c.history[0].RemoteID)
 			return err
 		}})
 	}
-	if _, ok := a.(adapters.ModeSwitcher); ok {
+	if _, ok := adapters.As[adapters.ModeSwitcher](a); ok {
 		calls = append(calls, call{"SwitchMode", true, func(ctx context.Context, b *bench, c *conversation) error {
-			return b.adapter.(adapters.ModeSwitcher).SwitchMode(ctx, c.remote, normalize.ModeHuman)
+			return talent[adapters.ModeSwitcher](b.adapter).SwitchMode(ctx, c.remote, normalize.ModeHuman)
 		}})
 	}
-	if _, ok := a.(adapters.Escalator); ok {
+	if _, ok := adapters.As[adapters.Escalator](a); ok {
 		calls = append(calls, call{"Escalate", true, func(ctx context.Context, b *bench, c *conversation) error {
-			return b.adapter.(adapters.Escalator).Escalate(ctx, c.remote, "")
+			return talent[adapters.Escalator](b.adapter).Escalate(ctx, c.remote, "")
 		}})
 	}
-	if _, ok := a.(adapters.WebhookRegistrar); ok {
+	if _, ok := adapters.As[adapters.WebhookRegistrar](a); ok {
 		calls = append(calls, call{"RegisterWebhook", true, func(ctx context.Context, b *bench, c *conversation) error {
-			return b.adapter.(adapters.WebhookRegistrar).RegisterWebhook(ctx, c.remote, "https://chat.example.test/h", normalize.NewSecret("t"))
+			return talent[adapters.WebhookRegistrar](b.adapter).RegisterWebhook(ctx, c.remote, "https://chat.example.test/h", normalize.NewSecret("t"))
 		}})
 	}
-	if _, ok := a.(adapters.Uploader); ok {
+	if _, ok := adapters.As[adapters.Uploader](a); ok {
 		calls = append(calls, call{"Upload", true, func(ctx context.Context, b *bench, _ *conversation) error {
-			_, err := b.adapter.(adapters.Uploader).Upload(ctx, adapters.File{
+			_, err := talent[adapters.Uploader](b.adapter).Upload(ctx, adapters.File{
 				Name: "a.pdf", ContentType: "application/pdf", Type: normalize.TypeDocument, Size: 5, Content: strings.NewReader("%PDF-"),
 			})
 			return err
 		}})
 	}
-	if _, ok := a.(adapters.AttachmentSender); ok {
+	if _, ok := adapters.As[adapters.AttachmentSender](a); ok {
 		calls = append(calls, call{"SendAttachments", true, func(ctx context.Context, b *bench, c *conversation) error {
 			turn := b.turn(c, "look")
 			turn.Message.Attachments = []normalize.Attachment{{Type: normalize.TypeImage, URL: "https://files.example.test/a.png", Filename: "a.png"}}
-			_, err := b.adapter.(adapters.AttachmentSender).SendAttachments(ctx, turn)
+			_, err := talent[adapters.AttachmentSender](b.adapter).SendAttachments(ctx, turn)
 			return err
 		}})
 	}
-	if _, ok := a.(adapters.OperatorSender); ok {
+	if _, ok := adapters.As[adapters.OperatorSender](a); ok {
 		calls = append(calls, call{"SendAsOperator", true, func(ctx context.Context, b *bench, c *conversation) error {
 			turn := b.turn(c, "I take over")
 			turn.Message.Role = normalize.RoleOperator
-			_, err := b.adapter.(adapters.OperatorSender).SendAsOperator(ctx, turn)
+			_, err := talent[adapters.OperatorSender](b.adapter).SendAsOperator(ctx, turn)
 			return err
 		}})
 	}
-	if _, ok := a.(adapters.RecordLister); ok {
+	if _, ok := adapters.As[adapters.RecordLister](a); ok {
 		calls = append(calls, call{"ListRecords", false, func(ctx context.Context, b *bench, _ *conversation) error {
-			_, err := b.adapter.(adapters.RecordLister).ListRecords(ctx, period(adapters.RecordQuery{}), adapters.Page{})
+			_, err := talent[adapters.RecordLister](b.adapter).ListRecords(ctx, period(adapters.RecordQuery{}), adapters.Page{})
 			return err
 		}})
 	}
-	if _, ok := a.(adapters.RecordExporter); ok {
+	if _, ok := adapters.As[adapters.RecordExporter](a); ok {
 		calls = append(calls, call{"ExportRecords", false, func(ctx context.Context, b *bench, _ *conversation) error {
-			file, err := b.adapter.(adapters.RecordExporter).ExportRecords(ctx, period(adapters.RecordQuery{}))
+			file, err := talent[adapters.RecordExporter](b.adapter).ExportRecords(ctx, period(adapters.RecordQuery{}))
 			if err != nil {
 				return err
 			}
@@ -671,9 +675,9 @@ func callsOf(a adapters.Adapter) []call {
 			return errors.Join(err, file.Content.Close())
 		}})
 	}
-	if _, ok := a.(adapters.ThreadDeleter); ok {
+	if _, ok := adapters.As[adapters.ThreadDeleter](a); ok {
 		calls = append(calls, call{"DeleteThread", true, func(ctx context.Context, b *bench, c *conversation) error {
-			return b.adapter.(adapters.ThreadDeleter).DeleteThread(ctx, c.remote)
+			return talent[adapters.ThreadDeleter](b.adapter).DeleteThread(ctx, c.remote)
 		}})
 	}
 	return calls
@@ -689,7 +693,7 @@ func period(q adapters.RecordQuery) adapters.RecordQuery {
 // vendor's id of its first message included.
 func (b *bench) known(ctx context.Context) (*conversation, error) {
 	c, err := b.talk(ctx, "hello")
-	if err != nil || !has[adapters.MessageLister](b.adapter) {
+	if err != nil || !adapters.Has[adapters.MessageLister](b.adapter) {
 		return c, err
 	}
 	messages, err := b.listMessages(ctx, c.remote, 0)
@@ -759,7 +763,7 @@ func (b *bench) stopsWhenTold(c call) error {
 
 // tells checks what the vendor tells about a thread, where it can be read.
 func (b *bench) tells(ctx context.Context, c *conversation, check func(normalize.ThreadUpdate) error) error {
-	reader, ok := b.adapter.(adapters.ThreadReader)
+	reader, ok := adapters.As[adapters.ThreadReader](b.adapter)
 	if !ok {
 		return nil
 	}
@@ -832,14 +836,14 @@ func pages[T any](limit int, read func(adapters.Page) (items []T, next string, e
 
 func (b *bench) listMessages(ctx context.Context, remote normalize.Remote, limit int) ([]normalize.Message, error) {
 	return pages(limit, func(p adapters.Page) ([]normalize.Message, string, error) {
-		page, err := b.adapter.(adapters.MessageLister).ListMessages(ctx, remote, p)
+		page, err := talent[adapters.MessageLister](b.adapter).ListMessages(ctx, remote, p)
 		return page.Messages, page.NextCursor, err
 	})
 }
 
 func (b *bench) listThreads(ctx context.Context, limit int) ([]string, error) {
 	threads, err := pages(limit, func(p adapters.Page) ([]adapters.RemoteThread, string, error) {
-		page, err := b.adapter.(adapters.ThreadLister).ListThreads(ctx, p)
+		page, err := talent[adapters.ThreadLister](b.adapter).ListThreads(ctx, p)
 		return page.Threads, page.NextCursor, err
 	})
 	var ids []string
@@ -851,7 +855,7 @@ func (b *bench) listThreads(ctx context.Context, limit int) ([]string, error) {
 
 func (b *bench) listRecords(ctx context.Context, q adapters.RecordQuery, limit int) ([]adapters.Record, error) {
 	return pages(limit, func(p adapters.Page) ([]adapters.Record, string, error) {
-		page, err := b.adapter.(adapters.RecordLister).ListRecords(ctx, period(q), p)
+		page, err := talent[adapters.RecordLister](b.adapter).ListRecords(ctx, period(q), p)
 		return page.Records, page.NextCursor, err
 	})
 }
@@ -865,7 +869,7 @@ func (b *bench) sendsAttachment(ctx context.Context, attachment normalize.Attach
 	turn := b.turn(c, "look at this")
 	turn.Message.Attachments = []normalize.Attachment{attachment}
 	b.server.ResetLedger()
-	reply, err := b.adapter.(adapters.AttachmentSender).SendAttachments(ctx, turn)
+	reply, err := talent[adapters.AttachmentSender](b.adapter).SendAttachments(ctx, turn)
 	if err != nil {
 		return fmt.Errorf("SendAttachments: %w", err)
 	}

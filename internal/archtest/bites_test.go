@@ -188,6 +188,23 @@ package app
 import "chatmux/adapters/all"
 `, []string{"internal/app/app.go:2: internal/app imports adapters/all"}},
 
+	{"a talent is asserted", "talents are asked for with As", `
+-- internal/backend/backend.go --
+package backend
+import "chatmux/adapters"
+func f(a any) {
+	_, _ = adapters.As[adapters.Streamer](a)
+	_, _ = a.(adapters.Checker)
+	_, _ = a.(adapters.Streamer)
+	switch a.(type) {
+	}
+}
+-- internal/backend/backend_test.go --
+package backend
+import "chatmux/adapters"
+var _ = a.(adapters.Streamer)
+`, []string{"internal/backend/backend.go:6: internal/backend asserts adapters.Streamer"}},
+
 	{"an adapter is forgotten", "every adapter is on the list", `
 -- adapters/all/all.go --
 package all

@@ -36,6 +36,11 @@ var rules = slices.Concat(arrowRules(), []rule{
 		check:   onlyMainLinks,
 	},
 	{
+		name:    "talents are asked for with As",
+		because: "an adapter may have talents that are no methods of its type: a type assertion misses them without a word",
+		check:   talentsAreAskedForWithAs,
+	},
+	{
 		name:    "every adapter is on the list",
 		because: "an adapter that adapters/all leaves out cannot be configured",
 		check:   everyAdapterIsListed,
@@ -547,6 +552,27 @@ func nothingIsGlobal(t *tree) (found []finding) {
 				found = append(found, t.at(u.pos, "%s uses %s.%s", d.path, path.Base(u.pkg), u.name))
 			}
 		}
+	}
+	return found
+}
+
+// ofSettings are the optional methods of settings, which are no talents.
+var ofSettings = []string{"Checker", "Remote", "Botted"}
+
+func talentsAreAskedForWithAs(t *tree) (found []finding) {
+	for d, f := range t.production {
+		ast.Inspect(f.syntax, func(n ast.Node) bool {
+			assertion, ok := n.(*ast.TypeAssertExpr)
+			if !ok || assertion.Type == nil {
+				return true
+			}
+			for _, u := range f.uses(assertion.Type) {
+				if u.pkg == module+"/adapters" && !slices.Contains(ofSettings, u.name) {
+					found = append(found, t.at(u.pos, "%s asserts adapters.%s", d.path, u.name))
+				}
+			}
+			return true
+		})
 	}
 	return found
 }

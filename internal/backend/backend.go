@@ -191,7 +191,7 @@ func (a *Admission) Release() {
 func (a *Admission) Prepare(ctx context.Context, thread normalize.Thread, remote normalize.Remote) (normalize.Remote, normalize.ThreadUpdate, *normalize.Error) {
 	b := a.backend
 	var told normalize.ThreadUpdate
-	if creator, ok := b.adapter.(adapters.UserCreator); ok && remote.UserID == "" {
+	if creator, ok := adapters.As[adapters.UserCreator](b.adapter); ok && remote.UserID == "" {
 		failure := b.run(ctx, "create_user", a.reportFailure, func(ctx context.Context) error {
 			id, err := creator.CreateUser(ctx, thread.User)
 			if err == nil {
@@ -203,7 +203,7 @@ func (a *Admission) Prepare(ctx context.Context, thread normalize.Thread, remote
 			return remote, told, failure
 		}
 	}
-	if creator, ok := b.adapter.(adapters.ThreadCreator); ok && remote.ThreadID == "" {
+	if creator, ok := adapters.As[adapters.ThreadCreator](b.adapter); ok && remote.ThreadID == "" {
 		failure := b.run(ctx, "create_thread", a.reportFailure, func(ctx context.Context) error {
 			made, err := creator.CreateThread(ctx, thread)
 			if err == nil {
@@ -222,15 +222,15 @@ func (a *Admission) Prepare(ctx context.Context, thread normalize.Thread, remote
 // NeedsPreparing reports whether Prepare would call the vendor for a thread with
 // these remote ids.
 func (b *Backend) NeedsPreparing(remote normalize.Remote) bool {
-	_, users := b.adapter.(adapters.UserCreator)
-	_, threads := b.adapter.(adapters.ThreadCreator)
+	_, users := adapters.As[adapters.UserCreator](b.adapter)
+	_, threads := adapters.As[adapters.ThreadCreator](b.adapter)
 	return users && remote.UserID == "" || threads && remote.ThreadID == ""
 }
 
 // Upload gives the vendor a file and returns the vendor's id of it. A failure leaves
 // the message certainly unsent.
 func (a *Admission) Upload(ctx context.Context, file adapters.File) (id string, failure *normalize.Error) {
-	uploader, ok := a.backend.adapter.(adapters.Uploader)
+	uploader, ok := adapters.As[adapters.Uploader](a.backend.adapter)
 	if !ok {
 		return "", a.backend.named(&normalize.Error{Kind: normalize.KindUnsupported, Detail: "the backend takes no files"})
 	}
@@ -249,19 +249,19 @@ func (a *Admission) Send(ctx context.Context, turn adapters.Turn) (adapters.Repl
 	send := b.adapter.Send
 	switch {
 	case turn.Message.Role == normalize.RoleOperator:
-		operator, ok := b.adapter.(adapters.OperatorSender)
+		operator, ok := adapters.As[adapters.OperatorSender](b.adapter)
 		if !ok {
 			return adapters.Reply{}, b.named(&normalize.Error{Kind: normalize.KindUnsupported, Detail: "the backend cannot speak as an operator"})
 		}
 		send = operator.SendAsOperator
 	case len(turn.Message.Attachments) > 0:
-		sender, ok := b.adapter.(adapters.AttachmentSender)
+		sender, ok := adapters.As[adapters.AttachmentSender](b.adapter)
 		if !ok {
 			return adapters.Reply{}, b.named(&normalize.Error{Kind: normalize.KindUnsupported, Detail: "the backend takes no attachments"})
 		}
 		send = sender.SendAttachments
 	default:
-		if once, ok := b.adapter.(adapters.IdempotentSender); ok {
+		if once, ok := adapters.As[adapters.IdempotentSender](b.adapter); ok {
 			send = func(ctx context.Context, turn adapters.Turn) (adapters.Reply, error) {
 				return once.SendOnce(ctx, turn, turn.Message.ID)
 			}
@@ -287,7 +287,7 @@ func (a *Admission) reportFailure(failure *normalize.Error) {
 // CreateThread makes an empty conversation at the vendor. False where it cannot:
 // then nothing was called.
 func (b *Backend) CreateThread(ctx context.Context, thread normalize.Thread) (adapters.RemoteThread, bool, *normalize.Error) {
-	creator, ok := b.adapter.(adapters.ThreadCreator)
+	creator, ok := adapters.As[adapters.ThreadCreator](b.adapter)
 	if !ok {
 		return adapters.RemoteThread{}, false, nil
 	}
@@ -308,7 +308,7 @@ func (b *Backend) CreateThread(ctx context.Context, thread normalize.Thread) (ad
 // SwitchMode hands a conversation to a human or back to the bot at the vendor. A
 // backend that cannot gives KindUnsupported.
 func (b *Backend) SwitchMode(ctx context.Context, remote normalize.Remote, mode normalize.Mode) *normalize.Error {
-	switcher, ok := b.adapter.(adapters.ModeSwitcher)
+	switcher, ok := adapters.As[adapters.ModeSwitcher](b.adapter)
 	if !ok {
 		return b.named(&normalize.Error{Kind: normalize.KindUnsupported, Detail: "the backend cannot switch the mode"})
 	}
@@ -318,7 +318,7 @@ func (b *Backend) SwitchMode(ctx context.Context, remote normalize.Remote, mode 
 // DeleteThread erases a conversation at the vendor. False where it cannot: then
 // nothing was called.
 func (b *Backend) DeleteThread(ctx context.Context, remote normalize.Remote) (bool, *normalize.Error) {
-	deleter, ok := b.adapter.(adapters.ThreadDeleter)
+	deleter, ok := adapters.As[adapters.ThreadDeleter](b.adapter)
 	if !ok {
 		return false, nil
 	}
@@ -332,7 +332,7 @@ const maxListPages = 50
 // False where the vendor cannot list: then nothing was called. It respects the pauses
 // that the vendor asks for, but its own failures do not hold up sends.
 func (b *Backend) ListMessages(ctx context.Context, remote normalize.Remote) ([]normalize.Message, bool, *normalize.Error) {
-	lister, ok := b.adapter.(adapters.MessageLister)
+	lister, ok := adapters.As[adapters.MessageLister](b.adapter)
 	if !ok {
 		return nil, false, nil
 	}

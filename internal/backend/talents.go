@@ -3,36 +3,31 @@ package backend
 import "chatmux/adapters"
 
 // talents is the capability table: what an adapter can do beside sending follows
-// from the interfaces that it implements, and from nothing else.
+// from the interfaces that it has, and from nothing else.
 var talents = []struct {
 	name string
 	has  func(adapters.Adapter) bool
 }{
-	{"stream", is[adapters.Streamer]},
-	{"history", is[adapters.History]},
-	{"idempotent", is[adapters.IdempotentSender]},
-	{"attachments", is[adapters.AttachmentSender]},
-	{"operator", is[adapters.OperatorSender]},
-	{"create_thread", is[adapters.ThreadCreator]},
-	{"create_user", is[adapters.UserCreator]},
-	{"read_user", is[adapters.UserReader]},
-	{"update_user", is[adapters.UserUpdater]},
-	{"read_thread", is[adapters.ThreadReader]},
-	{"list_threads", is[adapters.ThreadLister]},
-	{"list_messages", is[adapters.MessageLister]},
-	{"read_message", is[adapters.MessageReader]},
-	{"switch_mode", is[adapters.ModeSwitcher]},
-	{"escalate", is[adapters.Escalator]},
-	{"delete_thread", is[adapters.ThreadDeleter]},
-	{"register_webhook", is[adapters.WebhookRegistrar]},
-	{"upload", is[adapters.Uploader]},
-	{"list_records", is[adapters.RecordLister]},
-	{"export_records", is[adapters.RecordExporter]},
-}
-
-func is[T any](a adapters.Adapter) bool {
-	_, ok := a.(T)
-	return ok
+	{"stream", adapters.Has[adapters.Streamer]},
+	{"history", adapters.Has[adapters.History]},
+	{"idempotent", adapters.Has[adapters.IdempotentSender]},
+	{"attachments", adapters.Has[adapters.AttachmentSender]},
+	{"operator", adapters.Has[adapters.OperatorSender]},
+	{"create_thread", adapters.Has[adapters.ThreadCreator]},
+	{"create_user", adapters.Has[adapters.UserCreator]},
+	{"read_user", adapters.Has[adapters.UserReader]},
+	{"update_user", adapters.Has[adapters.UserUpdater]},
+	{"read_thread", adapters.Has[adapters.ThreadReader]},
+	{"list_threads", adapters.Has[adapters.ThreadLister]},
+	{"list_messages", adapters.Has[adapters.MessageLister]},
+	{"read_message", adapters.Has[adapters.MessageReader]},
+	{"switch_mode", adapters.Has[adapters.ModeSwitcher]},
+	{"escalate", adapters.Has[adapters.Escalator]},
+	{"delete_thread", adapters.Has[adapters.ThreadDeleter]},
+	{"register_webhook", adapters.Has[adapters.WebhookRegistrar]},
+	{"upload", adapters.Has[adapters.Uploader]},
+	{"list_records", adapters.Has[adapters.RecordLister]},
+	{"export_records", adapters.Has[adapters.RecordExporter]},
 }
 
 // Capabilities names what an adapter can do beside sending, in a fixed order.
@@ -51,35 +46,35 @@ func (b *Backend) Capabilities() []string { return Capabilities(b.adapter) }
 
 // Stateful reports whether the vendor keeps the conversation. One that does not is
 // given what was said before with every message.
-func (b *Backend) Stateful() bool { return !is[adapters.History](b.adapter) }
+func (b *Backend) Stateful() bool { return !adapters.Has[adapters.History](b.adapter) }
 
 // Idempotent reports whether a message may be sent again although the vendor may have
 // it already.
-func (b *Backend) Idempotent() bool { return is[adapters.IdempotentSender](b.adapter) }
+func (b *Backend) Idempotent() bool { return adapters.Has[adapters.IdempotentSender](b.adapter) }
 
 // HistoryLimits says how much of what was said before goes along with a message;
 // zero for a stateful backend.
 func (b *Backend) HistoryLimits() adapters.HistoryLimits {
-	if h, ok := b.adapter.(adapters.History); ok {
+	if h, ok := adapters.As[adapters.History](b.adapter); ok {
 		return h.HistoryLimits()
 	}
 	return adapters.HistoryLimits{}
 }
 
 // TakesAttachments reports whether a message with attachments can be sent.
-func (b *Backend) TakesAttachments() bool { return is[adapters.AttachmentSender](b.adapter) }
+func (b *Backend) TakesAttachments() bool { return adapters.Has[adapters.AttachmentSender](b.adapter) }
 
 // Uploads reports whether the vendor has to be given the files of a message before
 // the message.
 func (b *Backend) Uploads() bool {
-	return is[adapters.Uploader](b.adapter) && is[adapters.AttachmentSender](b.adapter)
+	return adapters.Has[adapters.Uploader](b.adapter) && adapters.Has[adapters.AttachmentSender](b.adapter)
 }
 
 // TakesOperator reports whether a human of the vendor's side can be spoken for.
-func (b *Backend) TakesOperator() bool { return is[adapters.OperatorSender](b.adapter) }
+func (b *Backend) TakesOperator() bool { return adapters.Has[adapters.OperatorSender](b.adapter) }
 
 // SwitchesMode reports whether the mode of a conversation can be switched.
-func (b *Backend) SwitchesMode() bool { return is[adapters.ModeSwitcher](b.adapter) }
+func (b *Backend) SwitchesMode() bool { return adapters.Has[adapters.ModeSwitcher](b.adapter) }
 
 // CreatesThreads reports whether an empty conversation can be created.
-func (b *Backend) CreatesThreads() bool { return is[adapters.ThreadCreator](b.adapter) }
+func (b *Backend) CreatesThreads() bool { return adapters.Has[adapters.ThreadCreator](b.adapter) }
