@@ -128,6 +128,7 @@ type ThreadChange struct {
 type ThreadQuery struct {
 	Bot          string
 	User         string // the caller's own id for the person
+	Text         string // that one of the messages contains
 	UpdatedAfter time.Time
 	Offset       int
 	Limit        int  // 1 to 200
@@ -136,6 +137,7 @@ type ThreadQuery struct {
 
 // MessageQuery selects a page of a transcript, oldest first unless Descending.
 type MessageQuery struct {
+	Spoken     bool // only what somebody said: notices (role system) are left out, and not counted
 	Offset     int
 	Limit      int // 1 to 200
 	Descending bool
