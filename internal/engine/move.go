@@ -2,7 +2,9 @@ package engine
 
 import (
 	"context"
+	"errors"
 
+	"chatmux/internal/backend"
 	"chatmux/internal/store"
 	"chatmux/normalize"
 )
@@ -31,33 +33,53 @@ func (e *Engine) Move(ctx context.Context, o Origin, threadID, backendName, carr
 	if err != nil {
 		return normalize.Thread{}, err
 	}
-	b := u.byName[backendName]
+	for range maxReplans {
+		moved, err := e.moveOnce(ctx, o, threadID, u.byName[backendName], routeName(d.Route), carry)
+		if !errors.Is(err, store.ErrChanged) { // else somebody spoke meanwhile: there may be more to carry
+			return moved, err
+		}
+	}
+	return normalize.Thread{}, busyWith(nil)
+}
+
+// moveOnce moves a thread as it is read now; store.ErrChanged where it changed
+// before it could be moved.
+func (e *Engine) moveOnce(ctx context.Context, o Origin, threadID string, b *backend.Backend, route, carry string) (normalize.Thread, error) {
+	before, err := e.readThread(ctx, o, threadID, false)
+	if err != nil {
+		return normalize.Thread{}, err
+	}
+	level := levelNone
+	if carry == CarryTranscript {
+		if _, level, err = e.past(ctx, &before.Thread, "", b); err != nil {
+			return normalize.Thread{}, e.storeError(err)
+		}
+	}
 	t, err := e.store.UpdateThread(ctx, o.Caller.Tenant, threadID, now(), func(t *store.StoredThread) error {
 		from := t.Backend
 		switch holder, held := t.Binding(); {
 		case t.Busy:
 			return store.ErrBusy
-		case held && holder.Backend == backendName:
+		case held && holder.Backend == b.Name():
 			return normalize.InvalidField("backend", "this backend has the thread already")
+		case t.Version != before.Version:
+			return store.ErrChanged
 		}
-		level := levelNone
 		t.Carry = ""
-		if carry == CarryTranscript && t.MessageCount > 0 {
-			level, t.Carry = levelPrimer, CarryTranscript
-			if !b.Stateful() {
-				level = levelHistory
-			}
+		if level != levelNone {
+			t.Carry = CarryTranscript
 		}
 		at := now()
 		bind(&t.Thread, b, lastRemote(&t.Thread, b), "moved: "+level, at)
-		t.Route = routeName(d.Route)
-		if from != "" && from != backendName {
-			notice := movedNotice(t.ID, from, backendName, at)
-			notice.Text += " (carried along: " + level + ")"
-			t.Append = append(t.Append, notice)
+		t.Route = route
+		if from != "" && from != b.Name() {
+			t.Append = append(t.Append, movedNotice(t.ID, from, b.Name(), level, at))
 		}
 		return nil
 	})
+	if errors.Is(err, store.ErrChanged) {
+		return normalize.Thread{}, err
+	}
 	if err != nil {
 		return normalize.Thread{}, e.storeError(err)
 	}

@@ -467,8 +467,8 @@ func (s *sending) finish(b *backend.Backend, reply adapters.Reply, failure *norm
 			Thread: turn.Thread, Version: s.thread.Version, Carry: s.thread.Carry, Message: turn.Message, Replies: stored,
 			Attempt: s.open, Key: s.storeKey(), Epoch: s.epoch, Now: turn.Thread.UpdatedAt,
 		}
-		if b != nil && failure == nil && s.carried != levelNone {
-			f.Carry = "" // it went along
+		if b != nil && turn.Message.Status == normalize.StatusSent && s.carried != levelNone {
+			f.Carry = "" // it went along, whatever became of the answer
 		}
 		if failure != nil {
 			failure.Outcome, failure.ThreadID, failure.MessageID = normalize.OutcomeOf(turn.Message.Status), s.thread.ID, s.message.ID
@@ -580,7 +580,7 @@ func (s *sending) bindAnswered(thread *normalize.Thread, b *backend.Backend, tol
 		return nil
 	}
 	bind(thread, b, remote, "unavailable: "+s.carried, at)
-	return []normalize.Message{movedNotice(thread.ID, before.Backend, b.Name(), at)}
+	return []normalize.Message{movedNotice(thread.ID, before.Backend, b.Name(), s.carried, at)}
 }
 
 // completed fills in what is ours in a vendor's message.
