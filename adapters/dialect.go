@@ -43,7 +43,7 @@ type Endpoint struct {
 type Desk interface {
 	RequestID() string
 	Var(name string) string               // a part of the path, unescaped
-	Body() ([]byte, error)                // the whole body, within the limits of the door
+	Body() ([]byte, error)                // the whole body: one JSON text, checked as strictly as the native API's
 	Choices() (routes, backends []string) // what this caller may name, in the config's order
 
 	// Find gives the thread that the client calls by an id: one of ours in its UUID
@@ -63,7 +63,9 @@ type Desk interface {
 	DeleteThread(ctx context.Context, threadID string) error
 	Messages(ctx context.Context, threadID string, q MessageQuery) (list []normalize.Message, total int, err error)
 
-	// Send sends one message and waits for its answer.
+	// Send sends one message and waits for its answer. A text, attachment or
+	// metadata that the native API would refuse is KindInvalidRequest, and Fields name
+	// it as that API does (text, attachments[0].url).
 	Send(ctx context.Context, r SendRequest) (SendAnswer, error)
 	// Stream sends one message and gives emit the events of its answer: message first,
 	// at the first content or after limits.stream.head_wait; then deltas and replies;
