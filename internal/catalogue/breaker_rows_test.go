@@ -202,7 +202,7 @@ func r07(t testing.TB, s *scene) {
 		if n := metricIn(all, fmt.Sprintf(`chatmux_breaker_transitions_total{backend="a",state=%q}`, state)); n != 1 {
 			t.Errorf("the metrics count %d changes to %s", n, state)
 		}
-		if lines := h.log.lines(fmt.Sprintf(`"breaker changed","backend":"a","state":%q`, state)); len(lines) != 1 {
+		if lines := h.log.awaits(t, fmt.Sprintf(`"breaker changed","backend":"a","state":%q`, state), 1); len(lines) != 1 {
 			t.Errorf("the log has %d changes to %s", len(lines), state)
 		}
 	}

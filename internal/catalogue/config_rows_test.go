@@ -197,8 +197,8 @@ func g10(t testing.TB, s *scene) {
 		eventually(t, "the refusal is counted", func() bool { return h.metric(refused) > before })
 		h.begin("solo", "still there?")
 	}
-	lines := h.log.lines("not reloaded")
-	if len(lines) < 5 || !strings.Contains(lines[len(lines)-1], "config.yaml:") {
+	lines := h.log.awaits(t, "not reloaded", 5)
+	if !strings.Contains(lines[len(lines)-1], "config.yaml:") {
 		t.Errorf("the log says %v", lines)
 	}
 	h.reload(c)

@@ -263,6 +263,17 @@ func (l *logbook) lines(part string) (list []string) {
 	return list
 }
 
+// awaits gives the lines that hold a text, once there are so many: the program writes
+// its log in the background.
+func (l *logbook) awaits(t testing.TB, part string, n int) (list []string) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%q stands in the log", part), func() bool {
+		list = l.lines(part)
+		return len(list) >= n
+	})
+	return list
+}
+
 // forgive takes a text out that the row itself has provoked.
 func (l *logbook) forgive(text string) {
 	l.mu.Lock()

@@ -5,6 +5,7 @@ package catalogue
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -24,10 +25,7 @@ var storageRows = []row{
 	{id: "D03", promise: "an_io_error_is_no_success", tier: notYet, because: "needs a file system that fails when it is told to"},
 	{id: "D04", promise: "a_file_that_is_replaced_is_not_written", run: d04, stores: sqliteOnly},
 	{id: "D05", promise: "listing_does_not_let_the_log_grow", tier: soak, run: d05, stores: sqliteOnly},
-	{
-		id: "D06", promise: "a_damaged_file_is_not_served", run: d06, stores: sqliteOnly,
-		open: "store.Ping asks its probe row alone, so that damage elsewhere leaves /readyz at 200; damage found by inspectSQLite's second query or by Recover ends the start without advice",
-	},
+	{id: "D06", promise: "a_damaged_file_is_not_served", run: d06, stores: sqliteOnly},
 	{id: "D07", promise: "a_migration_that_is_killed_is_completed", run: d07},
 	{id: "D08", promise: "postgres_away_is_503_and_heals", run: d08, stores: postgresOnly},
 	{id: "D09", promise: "an_ambiguous_commit_is_settled_by_id", run: d09, stores: postgresOnly},
@@ -213,8 +211,9 @@ func d05(t testing.TB, s *scene) {
 
 func d06(t testing.TB, s *scene) {
 	h := s.serve(s.usual())
+	thread := ""
 	for range 20 {
-		h.begin("solo", strings.Repeat("text ", 200))
+		thread = h.begin("solo", strings.Repeat("text ", 200))
 	}
 	h.stop()
 	s.db.rest(t)
@@ -224,7 +223,7 @@ func d06(t testing.TB, s *scene) {
 		t.Fatal(err)
 	}
 	pageSize := s.count("PRAGMA page_size")
-	for _, table := range []string{"", "goose_db_version", "sends", "threads", "messages"} {
+	damaged := func(table string) []byte {
 		at := 100 // the schema's own page begins after the file's header
 		if table != "" {
 			page := s.count("SELECT rootpage FROM sqlite_master WHERE type = 'table' AND name = ?", table)
@@ -232,46 +231,60 @@ func d06(t testing.TB, s *scene) {
 		}
 		bad := bytes.Clone(good)
 		bad[at] ^= 0x5a // a kind of page that does not exist
-		if err := os.WriteFile(path, bad, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		again := s.launch(nil, "serve", "--config", s.write(s.usual()))
-		select {
-		case <-again.ended:
-			again.gone = true
-			if again.exit != 1 || !strings.Contains(again.log.String(), "backup") {
-				t.Errorf("damage of %q ends the start with %d, and no advice: %s", table, again.exit, again.log)
-			}
-		case addr := <-again.log.listens:
-			again.at("http://" + addr)
-			refuses := func(method, path string, body any) func() bool {
-				return func() bool {
-					a, err := again.try(method, path, body)
-					return err == nil && a.status == 503
-				}
-			}
-			if !becomes(5*time.Second, refuses("POST", "/v1/messages", object{"route": "solo", "text": "hello"})) {
-				t.Errorf("damage of %q: messages are taken", table)
-			}
-			if !becomes(5*time.Second, refuses("GET", "/readyz", nil)) {
-				t.Errorf("damage of %q: it says that it is ready", table)
-			}
-			again.kill()
-		case <-time.After(patience):
-			again.kill()
-			t.Errorf("damage of %q: neither served nor refused: %s", table, again.log)
-		}
-		if after, err := os.ReadFile(path); err != nil || !bytes.Equal(after, bad) {
-			t.Errorf("damage of %q: the file was written to", table)
-		}
+		return bad
+	}
+	write := func(file []byte) {
+		t.Helper()
 		for _, name := range []string{path + "-wal", path + "-shm"} {
 			_ = os.Remove(name)
 		}
-		if err := os.WriteFile(path, good, 0o600); err != nil {
+		if err := os.WriteFile(path, file, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	s.serve(s.usual()).begin("solo", "hello")
+	untouched := func(what string, file []byte) {
+		t.Helper()
+		if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, file) {
+			t.Errorf("%s: the file was written to: %v", what, err)
+		}
+	}
+	for _, table := range []string{"", "goose_db_version", "sends", "threads", "messages"} {
+		bad := damaged(table)
+		write(bad)
+		out, status := s.run("serve", "--config", s.write(s.usual()))
+		if status != 1 || !strings.Contains(out, "backup") {
+			t.Errorf("damage of %q ends the start with %d, and no advice: %s", table, status, out)
+		}
+		untouched(table, bad)
+		write(good)
+	}
+
+	// Damage that comes later is found when it is read.
+	again := s.launch(nil, "serve", "--config", s.write(s.usual()))
+	t.Cleanup(again.settle)
+	again.awaitReady()
+	bad := damaged("messages")
+	file, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err == nil {
+		_, err = file.WriteAt(bad, 0)
+		err = errors.Join(err, file.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.call("GET", "/v1/threads/"+thread+"/messages", nil).problem(503, "storage_unavailable")
+	asked := len(s.a.sends())
+	again.next(thread, "hello?").problem(503, "storage_unavailable")
+	again.first("solo", "hello?").problem(503, "storage_unavailable")
+	if a := again.call("GET", "/readyz", nil); a.status != 503 {
+		t.Errorf("/readyz says %d", a.status)
+	}
+	s.a.got(t, asked)
+	again.log.awaits(t, "restore the file from a backup", 1)
+	again.kill()
+	untouched("in use", bad)
+	write(good)
+	s.serve(s.usual()).next(thread, "and now?").turn()
 }
 
 func d07(t testing.TB, s *scene) {

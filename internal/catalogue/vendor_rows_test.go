@@ -673,9 +673,7 @@ func u26(t testing.TB, s *scene) {
 	}
 	h.stored(thread, "user sent", "assistant complete", "user sent")
 	h.counted("a", 1, 1)
-	if lines := h.log.lines("another conversation"); len(lines) == 0 {
-		t.Error("the log does not say so")
-	}
+	h.log.awaits(t, "another conversation", 1)
 }
 
 // u27 relies on the search for secrets that follows every answer and every row.

@@ -11,11 +11,12 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/pressly/goose/v3"
 	"go.uber.org/zap"
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	modernc "modernc.org/sqlite" // the driver "sqlite"
 )
 
 const memoryPath = ":memory:"
@@ -52,10 +53,17 @@ type sqliteFile struct {
 	reopen bool         // a connection in doubt may be closed and another one opened
 	check  func() error // before each commit: is it still the file that was opened?
 	unlock func() error // last of all
+	log    *zap.Logger
+	damage atomic.Pointer[error] // found while it was used; nothing is written any more
 }
 
 // openSQLite opens a file, or a database of its own in memory.
-func openSQLite(ctx context.Context, path string, log *zap.Logger) (database, error) {
+func openSQLite(ctx context.Context, path string, log *zap.Logger) (_ database, err error) {
+	defer func() {
+		if isDamage(err) {
+			err = fmt.Errorf("the file is damaged, or none of SQLite's: %w: %s", err, damageAdvice)
+		}
+	}()
 	file, err := openSQLiteAt(ctx, path, log)
 	if err != nil {
 		return nil, err
@@ -91,14 +99,14 @@ func (db *sqlite) close() error {
 func (db *sqlite) shared() bool { return false }
 
 func (db *sqlite) write(ctx context.Context, run func(*session) error) error {
-	return db.writer.write(ctx, run)
+	return db.file.look(db.writer.write(ctx, run))
 }
 
 func (db *sqlite) read(ctx context.Context, run func(*session) error) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	if db.reader != nil {
-		return run(&session{ctx: ctx, db: db.reader})
+		return db.file.look(run(&session{ctx: ctx, db: db.reader}))
 	}
 	db.writer.gate.Lock()
 	defer db.writer.gate.Unlock()
@@ -106,6 +114,41 @@ func (db *sqlite) read(ctx context.Context, run func(*session) error) error {
 		return errClosed
 	}
 	return run(&session{ctx: ctx, db: db.writer.stmts})
+}
+
+// look looks at an error for what says that the file is damaged. Then nothing is
+// written to it any more; what can be read still is.
+func (f *sqliteFile) look(err error) error {
+	if !isDamage(err) {
+		return err
+	}
+	why := fmt.Errorf("the database file is damaged: %w; nothing is written to it any more: %s", err, damageAdvice)
+	if f.damage.CompareAndSwap(nil, &why) {
+		f.log.Error("store: the database file is damaged", zap.Error(why))
+	}
+	return why
+}
+
+// usable tells why nothing may be written any more; nil where all is well.
+func (f *sqliteFile) usable() error {
+	if why := f.damage.Load(); why != nil {
+		return *why
+	}
+	return f.check()
+}
+
+const damageAdvice = "stop chatmux, restore the file from a backup (or save what sqlite3's .recover still reads into a new file), and start it again"
+
+// isDamage reports whether an error says that a file is not what SQLite wrote.
+// https://sqlite.org/rescode.html: the low byte is the primary code.
+func isDamage(err error) bool {
+	const corrupt, notADatabase = 11, 26
+	var failure *modernc.Error
+	if !errors.As(err, &failure) {
+		return false
+	}
+	code := failure.Code() & 0xff
+	return code == corrupt || code == notADatabase
 }
 
 func openSQLiteAt(ctx context.Context, path string, log *zap.Logger) (*sqliteFile, error) {
@@ -140,7 +183,7 @@ func openSQLiteMemory(ctx context.Context, log *zap.Logger) (*sqliteFile, error)
 		return nil, errors.Join(err, write.Close())
 	}
 	return &sqliteFile{
-		write: write,
+		write: write, log: log,
 		check: func() error { return nil }, unlock: func() error { return nil },
 	}, nil
 }
@@ -156,7 +199,7 @@ func openSQLiteFile(ctx context.Context, path string, log *zap.Logger) (db *sqli
 	if err := errors.Join(err, f.Close()); err != nil {
 		return nil, fmt.Errorf("opening %s: %w", path, err)
 	}
-	if err := inspectSQLite(ctx, path); err != nil {
+	if err := inspectSQLite(ctx, path, log); err != nil {
 		return nil, err
 	}
 
@@ -184,7 +227,7 @@ func openSQLiteFile(ctx context.Context, path string, log *zap.Logger) (db *sqli
 	read.SetMaxOpenConns(readers)
 	read.SetMaxIdleConns(readers)
 	return &sqliteFile{
-		write: write, read: read, reopen: true,
+		write: write, read: read, reopen: true, log: log,
 		check: func() error {
 			now, err := os.Stat(path)
 			if err != nil {
@@ -256,9 +299,9 @@ func lockSQLite(path string) (unlock func() error, err error) {
 	return nil, fmt.Errorf("locking %s-lock: %w", path, err)
 }
 
-// inspectSQLite refuses a file that is not ours or newer than this program, before
-// anything is written to it.
-func inspectSQLite(ctx context.Context, path string) (err error) {
+// inspectSQLite refuses a file that is not ours, damaged, or newer than this program,
+// before anything is written to it.
+func inspectSQLite(ctx context.Context, path string, log *zap.Logger) (err error) {
 	db, err := sql.Open("sqlite", sqliteURI(path, "_pragma=busy_timeout(4000)&_pragma=query_only(1)"))
 	if err != nil {
 		return err
@@ -267,13 +310,16 @@ func inspectSQLite(ctx context.Context, path string) (err error) {
 	var tables, ours int
 	row := db.QueryRowContext(ctx, `SELECT COUNT(*), COALESCE(SUM(name = 'goose_db_version'), 0) FROM sqlite_master WHERE type = 'table'`)
 	if err := row.Scan(&tables, &ours); err != nil {
-		return fmt.Errorf("%s cannot be read as a SQLite database: %w (restore it from a backup, or name another file)", path, err)
+		return fmt.Errorf("%s cannot be read as a SQLite database: %w; nothing was changed", path, err)
 	}
 	switch {
 	case tables == 0:
 		return nil
 	case ours == 0:
 		return fmt.Errorf("%s is a database of another program; nothing was changed, name another file", path)
+	}
+	if err := checkPages(ctx, db, path, log); err != nil {
+		return err
 	}
 	var version int64
 	if err := db.QueryRowContext(ctx, `SELECT COALESCE(MAX(version_id), 0) FROM goose_db_version`).Scan(&version); err != nil {
@@ -288,6 +334,29 @@ func inspectSQLite(ctx context.Context, path string) (err error) {
 			"nothing was changed", path, version, newest)
 	}
 	return nil
+}
+
+// pagesTime is how long a start looks for damaged pages. A file that takes longer is
+// opened all the same: what is damaged in it is found when it is used.
+const pagesTime = time.Second
+
+// checkPages looks for damaged pages.
+func checkPages(ctx context.Context, db *sql.DB, path string, log *zap.Logger) error {
+	bounded, cancel := context.WithTimeout(ctx, pagesTime)
+	defer cancel()
+	var verdict string
+	err := db.QueryRowContext(bounded, `PRAGMA quick_check(1)`).Scan(&verdict)
+	switch {
+	case err == nil && verdict == "ok":
+		return nil
+	case err == nil:
+		return fmt.Errorf("%s is damaged: %s; nothing was changed: %s", path, verdict, damageAdvice)
+	case bounded.Err() != nil && ctx.Err() == nil:
+		log.Info("store: the file is too large to be looked through at the start; damage is found when it is used", zap.String("path", path))
+		return nil
+	default:
+		return fmt.Errorf("looking through %s: %w", path, err)
+	}
 }
 
 // checkPragmas reads back what durability hangs on.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -245,6 +246,14 @@ func TestFileThatIsNotOursIsRefusedUntouched(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "cannot be read as a SQLite database"},
+		"a damaged schema": {func(t *testing.T, path string) {
+			mustOpen(t, "sqlite:"+path).Close()
+			damage(t, path, "sqlite_schema")
+		}, "restore the file from a backup"},
+		"a damaged table": {func(t *testing.T, path string) {
+			mustOpen(t, "sqlite:"+path).Close()
+			damage(t, path, "messages")
+		}, "restore the file from a backup"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "chatmux.db")
@@ -308,6 +317,65 @@ func TestAddressIsReadStrictly(t *testing.T) {
 	if info.Mode().Perm() != 0o600 {
 		t.Errorf("the file's mode is %v: others can read conversations", info.Mode())
 	}
+}
+
+// damage makes the first page of a table one of a kind that does not exist.
+func damage(t *testing.T, path, table string) {
+	t.Helper()
+	at := int64(100) // the schema's own page begins with the file's header
+	if table != "sqlite_schema" {
+		db := raw(t, path)
+		var page, size int64
+		err := db.QueryRow(`SELECT rootpage, page_size FROM sqlite_schema, pragma_page_size WHERE type = 'table' AND name = $1`, table).Scan(&page, &size)
+		if err = errors.Join(err, db.Close()); err != nil {
+			t.Fatal(err)
+		}
+		at = (page - 1) * size
+	}
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = file.WriteAt([]byte{0x57}, at)
+	if err = errors.Join(err, file.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDamageThatIsFoundInUseStopsAllWriting(t *testing.T) {
+	f, path := onDisk(t)
+	thread := f.thread("acme")
+	f.say(thread, "hello")
+	f.must(f.Close())
+	f = &fixture{Store: mustOpen(t, "sqlite:"+path), t: t}
+	damage(t, path, "messages")
+	f.must(f.Ping(t.Context())) // nobody has read it yet
+	_, _, err := f.Messages(t.Context(), "acme", thread.ID, Range{Limit: 10})
+	f.wantErr("Messages", err, ErrUnavailable)
+	before := exact(t, path) + exact(t, path+"-wal")
+	for what, err := range map[string]error{
+		"Ping": f.Ping(t.Context()), "CreateThread": f.CreateThread(t.Context(), newThread("acme")),
+	} {
+		f.wantErr(what, err, ErrUnavailable)
+		if err == nil || !strings.Contains(err.Error(), "restore the file from a backup") {
+			t.Errorf("%s gives no advice: %v", what, err)
+		}
+	}
+	if exact(t, path)+exact(t, path+"-wal") != before {
+		t.Error("the damaged file was written to")
+	}
+	f.read(thread) // what is whole can still be read
+}
+
+func TestDamageThatIsFoundByAWriteStopsAllWriting(t *testing.T) {
+	f, path := onDisk(t)
+	thread := f.thread("acme")
+	f.must(f.Close())
+	f = &fixture{Store: mustOpen(t, "sqlite:"+path), t: t}
+	damage(t, path, "messages")
+	_, err := f.Accept(t.Context(), Acceptance{Thread: thread, Version: 1, Message: userMessage(thread.ID, "hello"), Epoch: "e", Lease: time.Minute, Now: t0})
+	f.wantErr("Accept", err, ErrUnavailable)
+	f.wantErr("Ping", f.Ping(t.Context()), ErrUnavailable)
 }
 
 func TestReplacedFileIsNoticedAndNotWritten(t *testing.T) {

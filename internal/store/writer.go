@@ -161,7 +161,7 @@ func answer(batch []*operation, err error) {
 // had: then it makes no sense to try again at once. A refusal of an operation is its
 // own result and no failure of the batch.
 func (w *writer) try(batch []*operation) (began bool, err error) {
-	if err := w.db.check(); err != nil {
+	if err := w.db.usable(); err != nil {
 		return false, unavailable(err)
 	}
 	// No deadline here: the wait for a lock is bounded by the connection, the
