@@ -33,10 +33,11 @@ import (
 	"chatmux/normalize"
 )
 
-// sweepEvery is how often expired Idempotency-Keys are swept out.
+// sweepEvery is how often old Idempotency-Keys and old threads are swept out; where
+// threads are kept for less than minutes, more often.
 const sweepEvery = time.Minute
 
-// sweepBatch is how many of them one sweep takes.
+// sweepBatch is how many keys or threads one sweep takes.
 const sweepBatch = 500
 
 // Options are what a house needs beside its config.
@@ -325,9 +326,15 @@ func (a *App) drain() {
 	a.engine.Drain(grace)
 }
 
-// sweep forgets Idempotency-Keys whose time is over, in small batches.
+// sweep forgets Idempotency-Keys whose time is over, and threads whose limits.retention
+// is, in small batches; then it takes what was erased out of the store's files.
 func (a *App) sweep(ctx context.Context) {
-	tick := time.NewTicker(sweepEvery)
+	limits := a.config.Limits
+	every := sweepEvery
+	if limits.Retention > 0 {
+		every = min(every, max(limits.Retention/4, time.Second))
+	}
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
@@ -335,14 +342,33 @@ func (a *App) sweep(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		for {
-			n, err := a.store.Sweep(ctx, time.Now().Add(-a.config.Limits.Idempotency.Retention), sweepBatch)
-			if err != nil && ctx.Err() == nil {
-				a.log.Error("sweeping old keys failed", zap.Error(err))
+		a.sweepAll(ctx, "sweeping old keys", func() (int, error) {
+			return a.store.Sweep(ctx, time.Now().Add(-limits.Idempotency.Retention), sweepBatch)
+		})
+		if limits.Retention > 0 {
+			n := a.sweepAll(ctx, "erasing old threads", func() (int, error) {
+				return a.store.Purge(ctx, time.Now().Add(-limits.Retention), time.Now(), sweepBatch)
+			})
+			if n > 0 {
+				a.log.Info("threads erased that were not touched for limits.retention", zap.Int("threads", n))
 			}
-			if err != nil || n < sweepBatch {
-				break
-			}
+		}
+		if _, err := a.store.Scrub(ctx); err != nil && ctx.Err() == nil {
+			a.log.Error("what was erased is still in the store's log; it is tried again", zap.Error(err))
+		}
+	}
+}
+
+// sweepAll sweeps until a batch is not full, and returns how many it took.
+func (a *App) sweepAll(ctx context.Context, what string, batch func() (int, error)) (total int) {
+	for {
+		n, err := batch()
+		total += n
+		if err != nil && ctx.Err() == nil {
+			a.log.Error(what+" failed; it is tried again", zap.Error(err))
+		}
+		if err != nil || n < sweepBatch || ctx.Err() != nil {
+			return total
 		}
 	}
 }

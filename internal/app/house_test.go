@@ -72,7 +72,7 @@ func startHouse(t *testing.T, text string, specs ...adapters.Spec) *house {
 	}
 	a, err := app.New(t.Context(), c, app.Options{
 		Adapters: specs, Log: zap.NewNop(),
-		Settling: engine.Settling{Every: 20 * time.Millisecond, Margin: 300 * time.Millisecond, Again: 50 * time.Millisecond},
+		Settling: engine.Settling{Every: 20 * time.Millisecond, Margin: 300 * time.Millisecond, Again: 50 * time.Millisecond, EraseAgain: 20 * time.Millisecond, EraseFor: time.Second},
 	})
 	if err != nil {
 		t.Fatal(err)

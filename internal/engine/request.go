@@ -107,7 +107,14 @@ type ThreadFilter struct {
 type Erasure struct {
 	Backend  string
 	RemoteID string
-	Outcome  string // deleted, not_possible, not_found, failed
+	Outcome  string // deleted, not_possible, failed
+}
+
+// ErasedThread is a thread of a user who was erased.
+type ErasedThread struct {
+	ID       string
+	Busy     bool // a send held it: it is still there
+	Backends []Erasure
 }
 
 // BackendState is one backend as operators see it.

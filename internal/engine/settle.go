@@ -27,23 +27,30 @@ type Settling struct {
 	// vendor's list does not have is certainly absent; default 30 s.
 	Margin time.Duration
 	Again  time.Duration // until a message that could not be settled is looked for again; default 10 s
+	// EraseAgain is how long after its first try an erasure that a vendor has failed is
+	// tried again; the wait doubles up to 64 times that. Default 30 s.
+	EraseAgain time.Duration
+	EraseFor   time.Duration // until such an erasure is given up; default 7 days
 }
 
 func (s Settling) withDefaults() Settling {
 	return Settling{
 		Every: cmp.Or(s.Every, 2*time.Second), Margin: cmp.Or(s.Margin, 30*time.Second), Again: cmp.Or(s.Again, 10*time.Second),
+		EraseAgain: cmp.Or(s.EraseAgain, 30*time.Second), EraseFor: cmp.Or(s.EraseFor, 7*24*time.Hour),
 	}
 }
 
 // Run does the engine's book-keeping until ctx ends: it renews the leases of the
 // sends that run, settles sends whose owner died, and settles unknown messages by
-// the vendors' own lists. Nothing is ever sent by it. Renewing waits for nothing else:
+// the vendors' own lists, and tries erasures again that vendors have failed. Nothing is
+// ever sent by it. Renewing waits for nothing else:
 // a vendor that is slow to list must not cost a send its lease.
 func (e *Engine) Run(ctx context.Context) {
-	var both sync.WaitGroup
-	both.Go(func() { e.every(ctx, e.lease/3, func() { _ = e.renewLeases(ctx) }) })
-	both.Go(func() { e.every(ctx, e.settling.Every, func() { e.settle(ctx) }) })
-	both.Wait()
+	var all sync.WaitGroup
+	all.Go(func() { e.every(ctx, e.lease/3, func() { _ = e.renewLeases(ctx) }) })
+	all.Go(func() { e.every(ctx, e.settling.Every, func() { e.settle(ctx) }) })
+	all.Go(func() { e.every(ctx, e.settling.Every, func() { e.eraseDue(ctx) }) })
+	all.Wait()
 }
 
 // every does a piece of book-keeping again and again. A panic in it is logged and

@@ -123,53 +123,6 @@ func (e *Engine) switchMode(ctx context.Context, o Origin, id string, mode norma
 	return nil
 }
 
-// DeleteThread erases our copy, then the conversation at every vendor that held the
-// thread and can delete. KindThreadBusy while a send runs.
-func (e *Engine) DeleteThread(ctx context.Context, o Origin, id string) ([]Erasure, error) {
-	end, err := e.begin()
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	t, err := e.readThread(ctx, o, id, false)
-	if err != nil {
-		return nil, err
-	}
-	if err := e.store.DeleteThread(ctx, o.Caller.Tenant, id, now()); err != nil {
-		return nil, e.storeError(err)
-	}
-	ctx = context.WithoutCancel(ctx) // ours is gone: the vendors' copies go too, whoever waits for the answer
-	done := []Erasure{}
-	seen := make(map[normalize.Binding]bool)
-	for _, binding := range t.Bindings {
-		conversation := normalize.Binding{Backend: binding.Backend, Remote: binding.Remote}
-		if binding.Remote.ThreadID == "" || seen[conversation] {
-			continue
-		}
-		seen[conversation] = true
-		done = append(done, Erasure{Backend: binding.Backend, RemoteID: binding.Remote.ThreadID, Outcome: e.erase(ctx, binding)})
-	}
-	return done, nil
-}
-
-func (e *Engine) erase(ctx context.Context, binding normalize.Binding) string {
-	u := e.use()
-	defer u.release()
-	b := u.byName[binding.Backend]
-	if b == nil || !isOf(binding, b) {
-		return "not_possible"
-	}
-	able, failure := b.DeleteThread(ctx, binding.Remote)
-	switch {
-	case !able:
-		return "not_possible"
-	case failure == nil, failure.VendorStatus == 404:
-		return "deleted"
-	default:
-		return "failed"
-	}
-}
-
 // Messages lists a thread's transcript and the cursor of the next page; empty on
 // the last.
 func (e *Engine) Messages(ctx context.Context, o Origin, threadID string, page Page) ([]normalize.Message, string, error) {

@@ -145,6 +145,11 @@ func (f *fixture) end(t normalize.Thread, m normalize.Message, epoch string, sta
 	f.must(f.Finish(f.t.Context(), fin))
 }
 
+func (f *fixture) erase(ctx context.Context, tenant, id string, now time.Time) error {
+	_, err := f.EraseThread(ctx, tenant, id, now, now)
+	return err
+}
+
 // say is a whole turn.
 func (f *fixture) say(t normalize.Thread, text string) normalize.Message {
 	f.t.Helper()

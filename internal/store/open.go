@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -21,8 +22,9 @@ import (
 // sooner; a write under way at that moment may still happen. On PostgreSQL every
 // call ends within two seconds; its context counts until it has a connection.
 type Store struct {
-	db  database
-	now func() time.Time
+	db     database
+	now    func() time.Time
+	erased atomic.Bool // since the last Scrub
 
 	closing sync.Once
 	closed  error
@@ -45,6 +47,7 @@ type database interface {
 	write(ctx context.Context, run func(*session) error) error
 	// shared says that other processes may use the database too.
 	shared() bool
+	scrub(ctx context.Context) (bool, error) // see Store.Scrub
 	close() error
 }
 

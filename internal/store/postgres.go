@@ -147,6 +147,8 @@ const connectionName = "chatmux"
 
 func (db *postgres) shared() bool { return true }
 
+func (db *postgres) scrub(context.Context) (bool, error) { return true, nil }
+
 // usable says why no call can be served, if so.
 func (db *postgres) usable() error {
 	db.mu.Lock()

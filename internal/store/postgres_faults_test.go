@@ -440,7 +440,7 @@ func TestM04LeasesGoByTheDatabasesClock(t *testing.T) {
 				Thread: thread, Version: f.read(thread).Version, Message: userMessage(thread.ID, "y"), Epoch: "e2", Lease: time.Minute, Now: now,
 			})
 			f.wantErr("Accept", err, ErrBusy)
-			f.wantErr("DeleteThread", other.DeleteThread(t.Context(), "acme", thread.ID, now), ErrBusy)
+			f.wantErr("EraseThread", other.erase(t.Context(), "acme", thread.ID, now), ErrBusy)
 			state, err := other.LookupKey(t.Context(), *key, now)
 			f.must(err)
 			if left := state.LeaseEnds.Sub(now); !state.Running || left <= 0 || left > time.Minute {
@@ -660,7 +660,7 @@ func TestD09CommitWhoseAnswerIsLostIsSettled(t *testing.T) {
 				t.Errorf("the thread: title %q, %d messages, busy %v", st.Title, st.MessageCount, st.Busy)
 			}
 			direct.consistent()
-			cut("DeleteThread", func() error { return f.DeleteThread(ctx, "acme", thread.ID, t0) })
+			cut("EraseThread", func() error { return f.erase(ctx, "acme", thread.ID, t0) })
 			_, err := direct.Thread(ctx, "acme", thread.ID, false)
 			f.wantErr("deleted", err, ErrNotFound)
 		})

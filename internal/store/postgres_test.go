@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"strings"
 	"sync"
@@ -136,7 +137,7 @@ func TestPostgresThatIsNotOursIsRefusedUntouched(t *testing.T) {
 			mustOpen(t, dsn).Close()
 			run(t, dsn, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, true)`)
 			return dsn
-		}, "has schema version 9999, and this program knows versions up to 2"},
+		}, "has schema version 9999, and this program knows versions up to "},
 		"another program's": {func(t *testing.T, dsn string) string {
 			run(t, dsn, `CREATE TABLE threads (id TEXT)`)
 			return dsn
@@ -227,7 +228,9 @@ func TestReplicasThatStartTogetherMakeOneSchema(t *testing.T) {
 	}
 	f := &fixture{Store: mustOpen(t, dsn), t: t}
 	f.same("threads", f.count("SELECT COUNT(*) FROM threads"), len(stores))
-	f.same("steps", f.count("SELECT COUNT(*) FROM goose_db_version WHERE version_id > 0"), 2)
+	steps, err := fs.Glob(migrations, "migrations/postgres/*.sql")
+	f.must(err)
+	f.same("steps", f.count("SELECT COUNT(*) FROM goose_db_version WHERE version_id > 0"), len(steps))
 }
 
 // A schema of its own is enough: others may have theirs in the same database.

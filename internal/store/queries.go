@@ -21,6 +21,11 @@ const (
 	selectKey
 	selectUnsettled
 	selectProbe
+	selectTenant
+	selectTranscript
+	selectTaken
+	selectErasures
+	selectUntouched
 
 	begin
 	commit
@@ -33,6 +38,8 @@ const (
 	updateThreadBindings
 	updateThreadSettled
 	updateThreadAppended
+	updateThreadImported
+	updateThreadContinued
 	deleteThread
 	insertTag
 	deleteTags
@@ -57,6 +64,9 @@ const (
 	clearKeys
 	deleteKeys
 	updateProbe
+	insertErasure
+	postponeErasure
+	deleteErasure
 
 	queryCount
 )
@@ -123,6 +133,17 @@ var queries = [queryCount]string{
 		ORDER BY m.settle_after, m.id LIMIT $3`,
 	selectProbe: `SELECT at FROM probe WHERE id = 1`,
 
+	selectTenant: `SELECT t.tenant FROM threads t WHERE t.tenant > $1 ORDER BY t.tenant LIMIT 1`,
+	selectTranscript: `SELECT ` + messageColumns + `, m.raw, t.version
+		FROM ` + messageTables + ` WHERE m.thread_id = $1 AND t.tenant = $2 AND m.seq > $3 AND m.seq <= $4
+		AND m.created_at >= $5 AND m.created_at < $6 ORDER BY m.seq LIMIT $7`,
+	// The one statement that asks about ids of all tenants: they are unique among all.
+	selectTaken: `SELECT m.id FROM messages m WHERE m.id IN (` + parameters(1, takenBatch) + `) LIMIT 1`,
+	selectErasures: `SELECT e.thread_id, e.seq, e.tenant, e.backend, e.vendor, e.bot, e.remote_id, e.remote_user, e.tries, e.created_at
+		FROM erasures e WHERE e.due <= $1 ORDER BY e.due, e.thread_id, e.seq LIMIT $2`,
+	selectUntouched: `SELECT t.id FROM threads t WHERE t.tenant = $1 AND t.updated_at < $2
+		AND NOT EXISTS (SELECT 1 FROM sends s WHERE s.thread_id = t.id) ORDER BY t.updated_at, t.id LIMIT $3`,
+
 	begin:    `{begin}`,
 	commit:   `COMMIT`,
 	rollback: `ROLLBACK`,
@@ -140,11 +161,13 @@ var queries = [queryCount]string{
 	updateThread: `UPDATE threads SET backend = $2, route = $3, user_id = $4, mode = $5, status = $6, title = $7, tags = $8, doc = $9,
 		raw = CASE WHEN $10 = '' THEN raw ELSE $10 END, carry = $11, message_count = message_count + $12, last_seq = $13,
 		binding_count = $14, version = $15, touched = $16, updated_at = $17 WHERE id = $1`,
-	updateThreadCount:    `UPDATE threads SET message_count = message_count + 1, last_seq = $2, version = $3, updated_at = $4 WHERE id = $1`,
-	updateThreadBindings: `UPDATE threads SET binding_count = $2, version = version + 1 WHERE id = $1`,
-	updateThreadSettled:  `UPDATE threads SET version = version + 1, updated_at = $2 WHERE id = $1`,
-	updateThreadAppended: `UPDATE threads SET message_count = message_count + $2, last_seq = $3, version = $4, updated_at = $5 WHERE id = $1`,
-	deleteThread:         `DELETE FROM threads WHERE id = $1 AND tenant = $2`,
+	updateThreadCount:     `UPDATE threads SET message_count = message_count + 1, last_seq = $2, version = $3, updated_at = $4 WHERE id = $1`,
+	updateThreadBindings:  `UPDATE threads SET binding_count = $2, version = version + 1 WHERE id = $1`,
+	updateThreadSettled:   `UPDATE threads SET version = version + 1, updated_at = $2 WHERE id = $1`,
+	updateThreadAppended:  `UPDATE threads SET message_count = message_count + $2, last_seq = $3, version = $4, updated_at = $5 WHERE id = $1`,
+	updateThreadImported:  `UPDATE threads SET message_count = $2, last_seq = $2, carry = $3 WHERE id = $1`,
+	updateThreadContinued: `UPDATE threads SET message_count = message_count + $2, last_seq = last_seq + $2, version = version + 1 WHERE id = $1`,
+	deleteThread:          `DELETE FROM threads WHERE id = $1 AND tenant = $2`,
 
 	insertTag:  `INSERT INTO thread_tags (tenant, value, thread_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
 	deleteTags: `DELETE FROM thread_tags WHERE thread_id = $1`,
@@ -193,6 +216,13 @@ var queries = [queryCount]string{
 		ORDER BY k.created_at LIMIT $2)`,
 
 	updateProbe: `UPDATE probe SET at = $1 WHERE id = 1`,
+
+	insertErasure: `INSERT INTO erasures (thread_id, seq, tenant, backend, vendor, bot, remote_id, remote_user, tries, due, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $10)
+		ON CONFLICT (thread_id, seq) DO UPDATE SET tenant = $3, backend = $4, vendor = $5, bot = $6, remote_id = $7, remote_user = $8,
+		tries = 0, due = $9, created_at = $10`,
+	postponeErasure: `UPDATE erasures SET tries = tries + 1, due = $5 WHERE thread_id = $1 AND seq = $2 AND tenant = $3 AND tries = $4`,
+	deleteErasure:   `DELETE FROM erasures WHERE thread_id = $1 AND seq = $2 AND tenant = $3`,
 }
 
 // parameters names n of them, from $first on.

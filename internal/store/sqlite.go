@@ -24,7 +24,8 @@ const memoryPath = ":memory:"
 // Pragmas of every connection. FULL makes a commit wait for the disk; group commit
 // is what makes that affordable. The wait for a lock is shorter than writeTimeout,
 // so that a caller learns for certain that nothing was written.
-const sqlitePragmas = "_pragma=busy_timeout(4000)&_pragma=foreign_keys(1)&_pragma=synchronous(FULL)&_txlock=immediate"
+// What is deleted is overwritten with zeros by the same commit.
+const sqlitePragmas = "_pragma=busy_timeout(4000)&_pragma=foreign_keys(1)&_pragma=synchronous(FULL)&_pragma=secure_delete(1)&_txlock=immediate"
 
 // sqliteDialect is what the statements leave open. Its clock is the machine's.
 var sqliteDialect = strings.NewReplacer(
@@ -97,6 +98,14 @@ func (db *sqlite) close() error {
 }
 
 func (db *sqlite) shared() bool { return false }
+
+func (db *sqlite) scrub(ctx context.Context) (bool, error) {
+	if db.reader == nil {
+		return true, nil // no file
+	}
+	done, err := db.writer.emptyLog(ctx)
+	return done, db.file.look(err)
+}
 
 func (db *sqlite) write(ctx context.Context, run func(*session) error) error {
 	return db.file.look(db.writer.write(ctx, run))
@@ -294,10 +303,19 @@ func lockSQLite(path string) (unlock func() error, err error) {
 	}
 	_ = f.Close()
 	if held {
-		return nil, fmt.Errorf("%s is in use by another process: stop that one, or give this one a file of its own", path)
+		return nil, &inUse{path}
 	}
 	return nil, fmt.Errorf("locking %s-lock: %w", path, err)
 }
+
+// inUse is ErrInUse with the file's name.
+type inUse struct{ path string }
+
+func (e *inUse) Error() string {
+	return e.path + " is in use by another process: stop that one, or give this one a file of its own"
+}
+
+func (e *inUse) Unwrap() error { return ErrInUse }
 
 // inspectSQLite refuses a file that is not ours, damaged, or newer than this program,
 // before anything is written to it.

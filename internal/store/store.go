@@ -25,6 +25,8 @@ var (
 	ErrChanged = errors.New("store: thread has changed")
 	// ErrLost: the lease ended and somebody else took over; nothing was written.
 	ErrLost = errors.New("store: lease lost")
+	// ErrInUse: another process has the database, and it is for one process only.
+	ErrInUse = errors.New("store: in use")
 	// ErrUnavailable: the store could not do it; nothing is promised about the write.
 	ErrUnavailable = errors.New("store: unavailable")
 )
@@ -137,4 +139,5 @@ type Range struct {
 	Limit     int
 	Ascending bool
 	Raw       bool // load the vendors' own objects too
+	ByID      bool // of threads: in the order of their ids
 }

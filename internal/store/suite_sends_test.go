@@ -123,7 +123,7 @@ func lateWritesOfALostRunAreRefused(t *testing.T, f *fixture) {
 	f.same("transcript", f.transcript(thread), text)
 	f.end(thread, young, "e2", normalize.StatusSent)
 	f.wantErr("Finish of a free thread", f.Finish(t.Context(), fin), ErrLost)
-	f.must(f.DeleteThread(t.Context(), "acme", thread.ID, at(3)))
+	f.must(f.erase(t.Context(), "acme", thread.ID, at(3)))
 	f.wantErr("Finish of a deleted thread", f.Finish(t.Context(), fin), ErrLost)
 }
 

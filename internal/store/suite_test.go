@@ -61,6 +61,13 @@ func testStore(t *testing.T, open func(t *testing.T) *Store) {
 		"OneKeyRunsOnce":                              oneKeyRunsOnce,
 		"HundredGoroutinesAgree":                      hundredGoroutinesAgree,
 		"PingWrites":                                  pingWrites,
+		"TenantsComeInOrder":                          tenantsComeInOrder,
+		"ThreadsByIDStandStill":                       threadsByIDStandStill,
+		"TranscriptEndsAtEachBound":                   transcriptEndsAtEachBound,
+		"ImportedThreadIsAsItWas":                     importedThreadIsAsItWas,
+		"ImportIsWholeOrNothing":                      importIsWholeOrNothing,
+		"ErasedThreadLeavesItsConversationsToErase":   erasedThreadLeavesItsConversationsToErase,
+		"PurgeTakesOldThreadsThatNobodyHolds":         purgeTakesOldThreadsThatNobodyHolds,
 		"ClosedStoreSaysSo":                           closedStoreSaysSo,
 	}
 	for _, name := range slices.Sorted(maps.Keys(promises)) {

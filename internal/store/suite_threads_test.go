@@ -186,7 +186,7 @@ func anotherTenantSeesAndChangesNothing(t *testing.T, f *fixture) {
 			_, err := f.UpdateThread(ctx, "other", mine.ID, t0, func(*StoredThread) error { t.Error("change was called"); return nil })
 			return err
 		},
-		"DeleteThread": func() error { return f.DeleteThread(ctx, "other", mine.ID, at(60)) },
+		"EraseThread": func() error { return f.erase(ctx, "other", mine.ID, at(60)) },
 		"Accept": func() error {
 			_, err := f.Accept(ctx, Acceptance{
 				Thread: foreign, Version: before.Version, Message: userMessage(mine.ID, "x"), Epoch: "x", Lease: time.Minute, Now: at(60),
@@ -306,10 +306,10 @@ func deletedThreadLeavesNothing(t *testing.T, f *fixture) {
 	key := newKey("acme", "b")
 	m := userMessage(thread.ID, "gone")
 	f.begin(thread, m, "e", withKey(key), withAttempt(newAttempt(m, "e")))
-	f.wantErr("while a send holds it", f.DeleteThread(t.Context(), "acme", thread.ID, t0), ErrBusy)
+	f.wantErr("while a send holds it", f.erase(t.Context(), "acme", thread.ID, t0), ErrBusy)
 	f.end(thread, m, "e", normalize.StatusSent, func(fin *Finish) { fin.Key, fin.Status = key, 200 })
-	f.must(f.DeleteThread(t.Context(), "acme", thread.ID, t0))
-	f.wantErr("again", f.DeleteThread(t.Context(), "acme", thread.ID, t0), ErrNotFound)
+	f.must(f.erase(t.Context(), "acme", thread.ID, t0))
+	f.wantErr("again", f.erase(t.Context(), "acme", thread.ID, t0), ErrNotFound)
 	_, _, err := f.Messages(t.Context(), "acme", thread.ID, Range{})
 	f.wantErr("its messages", err, ErrNotFound)
 	state, err := f.LookupKey(t.Context(), *key, t0)

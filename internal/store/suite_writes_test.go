@@ -55,7 +55,7 @@ func oneBadWriteHurtsNoOther(t *testing.T, f *fixture) {
 			return err
 		})
 	}
-	calls = append(calls, func() error { return f.DeleteThread(t.Context(), "acme", newID("thr"), t0) })
+	calls = append(calls, func() error { return f.erase(t.Context(), "acme", newID("thr"), t0) })
 	for i, err := range f.together(calls...) {
 		switch i {
 		case 7, 13:

@@ -95,7 +95,8 @@ func flag(b bool) int64 {
 
 // Threads returns one page of the threads that the filter selects, last updated
 // first unless the range says ascending, and whether there are more. A page begins
-// after the row that has Range.After's time and id.
+// after the row that has Range.After's time and id; with Range.ByID they come in the
+// order of their ids, which no update changes.
 //
 // Filter.Query ignores case, but of the letters of ASCII only: SQLite knows no others,
 // and PostgreSQL compares as SQLite does.
@@ -178,7 +179,14 @@ func threadsQuery(f ThreadFilter, r Range) (text string, args []any) {
 	if r.Ascending {
 		compare, order = ">", "ASC"
 	}
-	if r.After != (Position{}) {
+	key := "t.updated_at " + order + ", t.id"
+	switch {
+	case r.ByID:
+		key = "t.id"
+		if r.After.ID != "" {
+			add("t.id "+compare+" ?", r.After.ID)
+		}
+	case r.After != (Position{}):
 		add("(t.updated_at, t.id) "+compare+" (?, ?)", millis(r.After.Time), r.After.ID)
 	}
 	raw := "''"
@@ -186,8 +194,8 @@ func threadsQuery(f ThreadFilter, r Range) (text string, args []any) {
 		raw = "t.raw"
 	}
 	args = append(args, int64(r.Limit)+1)
-	return fmt.Sprintf("SELECT %s, %s FROM %s WHERE %s ORDER BY t.updated_at %s, t.id %s LIMIT $%d",
-		threadColumns, raw, threadTables, strings.Join(where, " AND "), order, order, len(args)), args
+	return fmt.Sprintf("SELECT %s, %s FROM %s WHERE %s ORDER BY %s %s LIMIT $%d",
+		threadColumns, raw, threadTables, strings.Join(where, " AND "), key, order, len(args)), args
 }
 
 func lowerASCII(text string) string {
@@ -248,21 +256,6 @@ func (s *Store) UpdateThread(
 		return StoredThread{}, err
 	}
 	return result, nil
-}
-
-// DeleteThread erases a thread with its messages, bindings, attempts and keys.
-// ErrNotFound; ErrBusy while a send holds it.
-func (s *Store) DeleteThread(ctx context.Context, tenant, id string, _ time.Time) error {
-	return s.db.write(ctx, func(tx *session) error {
-		state, err := tx.state(tenant, id)
-		if err != nil {
-			return err
-		}
-		if state.held() {
-			return ErrBusy
-		}
-		return tx.do(deleteThread, id, tenant)
-	})
 }
 
 // threadState is what a writer has to know of a thread before it writes: counters,

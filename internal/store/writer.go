@@ -239,6 +239,28 @@ func (w *writer) disconnect() {
 	w.conn, w.stmts, w.session = nil, nil, nil
 }
 
+// emptyLog moves all of the write-ahead log into the file and cuts it to nothing,
+// between two batches. False where a reader stood in the way: nobody is waited for.
+func (w *writer) emptyLog(ctx context.Context) (bool, error) {
+	w.gate.Lock()
+	defer w.gate.Unlock()
+	if w.session == nil {
+		return false, nil // the next write opens a connection
+	}
+	if err := w.db.usable(); err != nil {
+		return false, unavailable(err)
+	}
+	var busy, frames, moved int
+	if _, err := w.conn.ExecContext(ctx, `PRAGMA busy_timeout = 0`); err != nil {
+		return false, unavailable(err)
+	}
+	err := w.conn.QueryRowContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`).Scan(&busy, &frames, &moved)
+	if _, again := w.conn.ExecContext(context.WithoutCancel(ctx), `PRAGMA busy_timeout = 4000`); again != nil {
+		w.disconnect() // the next write opens another
+	}
+	return busy == 0, unavailable(err)
+}
+
 // close ends the writer after the operations that it has taken.
 func (w *writer) close() {
 	close(w.quit)

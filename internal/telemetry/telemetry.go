@@ -24,6 +24,7 @@ type Metrics struct {
 	retries     *prometheus.CounterVec
 	sends       *prometheus.CounterVec
 	reloads     *prometheus.CounterVec
+	erasures    *prometheus.CounterVec
 
 	requests    *prometheus.CounterVec
 	requestTime *prometheus.HistogramVec
@@ -65,6 +66,10 @@ func New() *Metrics {
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "chatmux_config_reloads_total", Help: "Reloads of the config, by result: ok or refused.",
 		}, []string{"result"}),
+		erasures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "chatmux_erasures_total",
+			Help: "Conversations to be erased at their vendors, by what came of each try: deleted, not_possible, failed, given_up.",
+		}, []string{"backend", "outcome"}),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "chatmux_http_requests_total",
 			Help: "Requests answered, by path template, method and status; 499 is a failed one whose client was gone.",
@@ -85,7 +90,7 @@ func New() *Metrics {
 			Name: "chatmux_log_lines_dropped_total", Help: "Log lines that were thrown away, because nobody took them from standard error in time.",
 		}),
 	}
-	m.registry.MustRegister(m.attempts, m.attemptTime, m.transitions, m.retries, m.sends, m.reloads,
+	m.registry.MustRegister(m.attempts, m.attemptTime, m.transitions, m.retries, m.sends, m.reloads, m.erasures,
 		m.requests, m.requestTime, m.problems, m.inFlight, m.clientsLeft, m.logDropped,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -138,6 +143,11 @@ func (m *Metrics) Reload(ok bool) {
 
 // LogDropped counts lines of the log that were thrown away.
 func (m *Metrics) LogDropped(lines int) { m.logDropped.Add(float64(lines)) }
+
+// Erasure counts a try to erase a conversation at a backend's vendor.
+func (m *Metrics) Erasure(backend, outcome string) {
+	m.erasures.WithLabelValues(backend, outcome).Inc()
+}
 
 // RequestBegan counts a request as being served, until RequestEnded.
 func (m *Metrics) RequestBegan() { m.inFlight.Inc() }
