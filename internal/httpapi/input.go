@@ -19,7 +19,8 @@ import (
 // document names the same ones.
 const (
 	maxText          = 65536
-	maxField         = 512 // a name, an id, a title, an address, a header
+	maxField         = 512  // a name, an id, a title, an address, a header
+	maxQuery         = 1000 // text that is searched for
 	maxInfo          = 4096
 	maxURL           = 2048
 	maxName          = 128 // of a backend, a route, a caller, a dialect
@@ -667,7 +668,7 @@ func (in *input) filter(values url.Values) engine.ThreadFilter {
 		Status:  paramOf(in, values, "status", normalize.ThreadOpen, normalize.ThreadBlocked, normalize.ThreadEnded),
 		Mode:    paramOf(in, values, "mode", normalize.ModeAI, normalize.ModeHuman),
 		Tag:     in.param(values, "tag", maxField),
-		Query:   in.param(values, "q", maxField),
+		Query:   in.param(values, "q", maxQuery),
 	}
 	if s := in.param(values, "updated_after", maxField); s != "" {
 		t, err := time.Parse(time.RFC3339, s)

@@ -475,6 +475,9 @@ func TestParameters(t *testing.T) {
 		}
 		h.get("/v1/threads?q=%00").wantField(t, "q")
 		h.get("/v1/threads?q=%ff").wantField(t, "q")
+		h.get("/v1/threads?q="+strings.Repeat("%C3%A4", 1001)).wantField(t, "q")
+		h.get("/v1/threads?q="+strings.Repeat("%C3%A4", 1000)).want(t, 200, "")
+		h.engine.take()
 	})
 	run("unknown_and_repeated_parameters_are_422", func(t *testing.T) {
 		for _, path := range []string{"/v1/threads", messagesPath, threadPath, messagePath, "/v1/backends", "/v1/backends/echo"} {
