@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"chatmux/internal/pgtest"
 )
 
 // patience is how long a test waits for what must happen; only one that fails
@@ -27,7 +29,7 @@ const patience = 30 * time.Second
 // TestMain puts this program into the PATH as chatmux, for scripts and for the
 // tests that start a process.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"chatmux": main})
+	testscript.Main(pgtest.Main{M: m}, map[string]func(){"chatmux": main})
 }
 
 // TestScripts runs the command lines of testdata/script. Beside what testscript

@@ -78,10 +78,7 @@ func Settings(specs []adapters.Spec) map[string]func() any {
 // New builds a house and begins to listen; nothing is served before Run. On an
 // error everything that was opened is closed again.
 func New(ctx context.Context, c *config.Config, o Options) (_ *App, err error) {
-	a := &App{config: c, specs: make(map[string]adapters.Spec, len(o.Adapters)), log: o.Log, metrics: telemetry.New()}
-	for _, s := range o.Adapters {
-		a.specs[s.Name] = s
-	}
+	a := newApp(c, o)
 	defer func() {
 		if err != nil {
 			_ = a.Close()
@@ -100,25 +97,9 @@ func New(ctx context.Context, c *config.Config, o Options) (_ *App, err error) {
 			return nil, fmt.Errorf("admin: %w", err)
 		}
 	}
-	if a.store, err = store.Open(ctx, dsn(c.Store), store.Options{Log: a.log}); err != nil {
+	if err := a.open(ctx, o); err != nil {
 		return nil, err
 	}
-	a.guard = outbound.New(outbound.Options{AllowCIDRs: c.Outbound.AllowCIDRs, Own: a.ownAddresses()})
-	for _, b := range c.Backends {
-		u, err := a.openUnit(b)
-		if err != nil {
-			return nil, err
-		}
-		a.units = append(a.units, u)
-	}
-	setup, err := setupOf(c, a.units)
-	if err != nil {
-		return nil, err
-	}
-	a.engine = engine.New(engine.Options{
-		Store: a.store, Setup: setup, Lease: c.Limits.Idempotency.Lease, Settle: o.Settling, CheckURL: a.guard.Check, Fetch: a.fetch,
-		Log: a.log, Metrics: a.metrics,
-	})
 	if err := a.engine.Recover(ctx); err != nil {
 		if c.Store.Postgres.IsZero() {
 			return nil, err
@@ -133,6 +114,55 @@ func New(ctx context.Context, c *config.Config, o Options) (_ *App, err error) {
 	}
 	a.metrics.WatchBackends(a.samples)
 	return a, nil
+}
+
+// OpenEngine builds what is behind the door of a house, for work beside a server: it
+// listens nowhere and does no book-keeping. A SQLite file that a server has open is
+// store.ErrInUse; on PostgreSQL it works beside servers. Close lets go of everything.
+func OpenEngine(ctx context.Context, c *config.Config, o Options) (_ *engine.Engine, closeAll func() error, err error) {
+	a := newApp(c, o)
+	if a.log == nil {
+		a.log = zap.NewNop()
+	}
+	if err := a.open(ctx, o); err != nil {
+		return nil, nil, errors.Join(err, a.Close())
+	}
+	if err := a.engine.Recover(ctx); err != nil {
+		return nil, nil, errors.Join(err, a.Close())
+	}
+	return a.engine, a.Close, nil
+}
+
+func newApp(c *config.Config, o Options) *App {
+	a := &App{config: c, specs: make(map[string]adapters.Spec, len(o.Adapters)), log: o.Log, metrics: telemetry.New()}
+	for _, s := range o.Adapters {
+		a.specs[s.Name] = s
+	}
+	return a
+}
+
+// open opens the store and the backends, and joins them in the engine.
+func (a *App) open(ctx context.Context, o Options) (err error) {
+	if a.store, err = store.Open(ctx, dsn(a.config.Store), store.Options{Log: a.log}); err != nil {
+		return err
+	}
+	a.guard = outbound.New(outbound.Options{AllowCIDRs: a.config.Outbound.AllowCIDRs, Own: a.ownAddresses()})
+	for _, b := range a.config.Backends {
+		u, err := a.openUnit(b)
+		if err != nil {
+			return err
+		}
+		a.units = append(a.units, u)
+	}
+	setup, err := setupOf(a.config, a.units)
+	if err != nil {
+		return err
+	}
+	a.engine = engine.New(engine.Options{
+		Store: a.store, Setup: setup, Lease: a.config.Limits.Idempotency.Lease, Settle: o.Settling, CheckURL: a.guard.Check, Fetch: a.fetch,
+		Log: a.log, Metrics: a.metrics,
+	})
+	return nil
 }
 
 // ownAddresses are where URLs that callers give may never lead: our listeners and

@@ -133,6 +133,11 @@ var arrows = []arrow{
 		because: "it is joined with routing and backends by the engine alone",
 	},
 	{
+		from:    "internal/migration",
+		only:    []string{"normalize"},
+		because: "what leaving a vendor is made of works on a store and through a server alike",
+	},
+	{
 		from:    "internal/outbound",
 		only:    []string{"normalize"},
 		because: "the guard judges addresses; who asks for them is not its business",

@@ -39,6 +39,22 @@ func (e *Engine) Threads(ctx context.Context, o Origin, f ThreadFilter, page Pag
 	return threads, next, nil
 }
 
+// Tenants lists whose threads there are: the tenants of all callers that ever made
+// one. The empty tenant, of a server without callers, comes first and always.
+func (e *Engine) Tenants(ctx context.Context) ([]string, error) {
+	list := []string{""}
+	for {
+		next, found, err := e.store.NextTenant(ctx, list[len(list)-1])
+		if err != nil {
+			return nil, e.storeError(err)
+		}
+		if !found {
+			return list, nil
+		}
+		list = append(list, next)
+	}
+}
+
 // Thread reads one thread; raw asks for the vendor's own object too.
 func (e *Engine) Thread(ctx context.Context, o Origin, id string, raw bool) (normalize.Thread, error) {
 	t, err := e.readThread(ctx, o, id, raw)
