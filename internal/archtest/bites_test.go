@@ -77,6 +77,12 @@ import (
 )
 `, []string{"internal/store/store.go:3: internal/store imports internal/routing"}},
 
+	{"the mover opens the store", "arrows from internal/migration", `
+-- internal/migration/move.go --
+package migration
+import _ "chatmux/internal/store"
+`, []string{"internal/migration/move.go:2: internal/migration imports internal/store"}},
+
 	{"the guard asks an adapter", "arrows from internal/outbound", `
 -- internal/outbound/outbound.go --
 package outbound

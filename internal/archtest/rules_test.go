@@ -498,7 +498,7 @@ func pureRoomsArePure(t *tree) (found []finding) {
 // vendorless are the rooms that know no vendor.
 var vendorless = []string{
 	"normalize", "internal/engine", "internal/backend", "internal/store", "internal/routing", "internal/config", "internal/sandbox",
-	"internal/outbound", "internal/telemetry", "internal/vendorhttp",
+	"internal/migration", "internal/outbound", "internal/telemetry", "internal/vendorhttp",
 }
 
 // words are adapters whose name is also a word that a sentence may hold.
