@@ -29,6 +29,7 @@ var Spec = adapters.Spec{
 	Open:     open,
 	Twin:     twin,
 	TwinPath: "/api",
+	Dialect:  dialect(),
 }
 
 // platform is what every account can do, whatever its settings. What depends on

@@ -48,6 +48,7 @@ var Spec = adapters.Spec{
 		return openaitwin.New(openaitwin.Options{Key: settings.APIKey, Model: settings.Model})
 	},
 	TwinPath: openaitwin.Path,
+	Dialect:  dialect(),
 }
 
 // Settings is the `settings` block of a backend with this adapter.
