@@ -32,7 +32,7 @@ var processRows = []row{
 }
 
 // p01 is the kill loop, as often as a check can wait for.
-func p01(t testing.TB, s *scene) { killLoop(t, s, killRounds(20)) }
+func p01(t testing.TB, s *scene) { killLoop(t, s, killRounds(8)) }
 
 func p02(t testing.TB, s *scene) {
 	thread := ""

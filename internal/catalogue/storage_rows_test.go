@@ -301,10 +301,16 @@ func d07(t testing.TB, s *scene) {
 	h := s.serve(s.usual())
 	h.begin("solo", "hello")
 	s.db.intact(t)
-	versions := s.query("SELECT version_id FROM goose_db_version WHERE is_applied ORDER BY version_id")
-	for i, v := range versions {
-		if v != fmt.Sprint(i) {
-			t.Errorf("schema versions %v", versions)
-		}
+	files, err := filepath.Glob("../store/migrations/sqlite/*.sql") // those of the other store have the same numbers
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"0"} // goose's own
+	for _, file := range files {
+		number, _, _ := strings.Cut(filepath.Base(file), "_")
+		want = append(want, strings.TrimLeft(number, "0"))
+	}
+	if got := s.query("SELECT version_id FROM goose_db_version WHERE is_applied ORDER BY version_id"); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("schema versions %v, want %v", got, want)
 	}
 }
