@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -119,6 +120,38 @@ func d08(t testing.TB, s *scene) {
 		t.Errorf("%+v", b)
 	}
 	s.db.intact(t)
+	f.scuttle()
+	s.outlasting(server)
+}
+
+// outlasting stops the server for longer than a lease, while a vendor works on the send
+// of one of two programs. That one is also slow to come back: the other one does not take
+// it for dead.
+func (s *scene) outlasting(server *pgtest.Server) {
+	s.t.Helper()
+	const lease = 4 * time.Second
+	c := s.usual()
+	c.limits = fmt.Sprintf("timeout: 30s, drain: {delay: 0s, grace: 5s}, idempotency: {lease: %v}", lease)
+	f := s.sail(c, 2)
+	owner, other := f.at(0), f.at(1)
+	release := s.a.holds()
+	asked := len(s.a.sends())
+	late := make(chan answer, 1)
+	go func() { late <- owner.first("solo", "for long", key, "for-long") }()
+	s.a.await(s.t, asked+1)
+	server.Stop()
+	time.Sleep(lease + time.Second)
+	owner.stall()
+	server.Start()
+	time.Sleep(2500 * time.Millisecond) // the other one looks for dead owners every 2s
+	owner.signal(syscall.SIGCONT)
+	eventually(s.t, "the owner is ready", func() bool { return owner.call("GET", "/readyz", nil).status == 200 })
+	release()
+	s.a.front.Store(nil)
+	a := <-late
+	other.stored(a.turn().Thread.ID, "user sent", "assistant complete")
+	other.first("solo", "for long", key, "for-long").replayed(a)
+	s.a.got(s.t, asked+1)
 }
 
 func d09(t testing.TB, s *scene) {

@@ -80,6 +80,8 @@ type Engine struct {
 	metrics  *telemetry.Metrics
 	current  atomic.Pointer[setup]
 
+	patience time.Time // until then no send of another owner is settled; the book-keeping's own
+
 	stop    context.Context // ends when running work has to
 	endWork context.CancelCauseFunc
 

@@ -100,19 +100,11 @@ func (e *Engine) renewLeases(ctx context.Context) error {
 
 // settle does one round. What fails is tried again in a later one.
 func (e *Engine) settle(ctx context.Context) {
-	// After an outage of the store our own leases may have run out: they come first.
-	if e.renewLeases(ctx) != nil {
-		return
-	}
-	if r, err := e.store.SettleExpired(ctx, settleBatch); err != nil {
-		e.log.Error("sends that their owner left could not be settled", zap.Error(err))
-		return
-	} else if r.Failed+r.Unknown > 0 {
-		e.log.Warn("sends settled that their owner left", zap.Int("failed", r.Failed), zap.Int("unknown", r.Unknown))
-	}
-	open, err := e.store.Unsettled(ctx, now(), settleBatch)
+	open, err := e.settleExpired(ctx)
 	if err != nil {
-		e.log.Error("unknown messages could not be listed", zap.Error(err))
+		// Leases run out while the store is away, of which the owners live: they get the
+		// time to renew them. The outage may last until the next round.
+		e.patience = time.Now().Add(e.settling.Every + e.lease)
 		return
 	}
 	for _, u := range open {
@@ -123,6 +115,30 @@ func (e *Engine) settle(ctx context.Context) {
 			e.log.Warn("an unknown message could not be settled", zap.String("thread", u.Message.ThreadID), zap.String("message", u.Message.ID), zap.Error(err))
 		}
 	}
+}
+
+// settleExpired settles sends whose lease has ended, and returns unknown messages that
+// the vendors' lists may settle. An error is of the store.
+func (e *Engine) settleExpired(ctx context.Context) ([]store.Unsettled, error) {
+	// After an outage of the store our own leases may have run out: they come first.
+	if err := e.renewLeases(ctx); err != nil {
+		return nil, err
+	}
+	if time.Now().After(e.patience) {
+		r, err := e.store.SettleExpired(ctx, settleBatch)
+		if err != nil {
+			e.log.Error("sends that their owner left could not be settled", zap.Error(err))
+			return nil, err
+		}
+		if r.Failed+r.Unknown > 0 {
+			e.log.Warn("sends settled that their owner left", zap.Int("failed", r.Failed), zap.Int("unknown", r.Unknown))
+		}
+	}
+	open, err := e.store.Unsettled(ctx, now(), settleBatch)
+	if err != nil {
+		e.log.Error("unknown messages could not be listed", zap.Error(err))
+	}
+	return open, err
 }
 
 // settleOne looks an unknown message up in its vendor's list: found means sent, with
