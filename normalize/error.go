@@ -256,8 +256,12 @@ func (e *Error) Text() string {
 	return e.Kind.Policy().Detail
 }
 
-// MessageStatus says what becomes of the user's message after this failure.
+// MessageStatus says what becomes of the user's message after this failure. Whoever
+// was shown a part of the answer knows that the vendor has the message.
 func (e *Error) MessageStatus() MessageStatus {
+	if e.Phase == PhaseContent {
+		return StatusSent
+	}
 	if s := e.Kind.Policy().Message; s != "" {
 		return s
 	}
@@ -288,4 +292,14 @@ func AsError(err error) *Error {
 		return e
 	}
 	return &Error{Kind: KindInternal, Cause: err}
+}
+
+// KindNamed gives the kind of a name, KindInternal for a name of none.
+func KindNamed(name string) Kind {
+	for k, p := range policies {
+		if p.Name == name {
+			return Kind(k)
+		}
+	}
+	return KindInternal
 }

@@ -160,7 +160,7 @@ func (a *App) open(ctx context.Context, o Options) (err error) {
 	}
 	a.engine = engine.New(engine.Options{
 		Store: a.store, Setup: setup, Lease: a.config.Limits.Idempotency.Lease, Settle: o.Settling, CheckURL: a.guard.Check, Fetch: a.fetch,
-		Log: a.log, Metrics: a.metrics,
+		Poll: pollEvery(a.config.Store), Log: a.log, Metrics: a.metrics,
 	})
 	return nil
 }
@@ -213,6 +213,15 @@ func (a *App) fetch(ctx context.Context, url string, limit int64) (adapters.File
 	return adapters.File{Name: f.Name, ContentType: f.ContentType, Size: int64(len(f.Body)), Content: bytes.NewReader(f.Body)}, nil
 }
 
+// pollEvery is how often the watchers of a thread look for what another process may
+// have done.
+func pollEvery(s config.Store) time.Duration {
+	if s.Postgres.IsZero() {
+		return 0 // nobody else has this store
+	}
+	return 2 * time.Second
+}
+
 func dsn(s config.Store) string {
 	if s.Postgres.IsZero() {
 		return "sqlite:" + s.SQLite
@@ -260,7 +269,11 @@ func Table(c *config.Config) (*routing.Table, error) {
 }
 
 func (a *App) apiOptions() httpapi.Options {
-	o := httpapi.Options{Limits: httpapi.Limits{Body: int64(a.config.Limits.Body), InFlight: a.config.Limits.InFlight}}
+	limits := a.config.Limits
+	o := httpapi.Options{Limits: httpapi.Limits{
+		Body: int64(limits.Body), InFlight: limits.InFlight,
+		HeadWait: limits.Stream.HeadWait, Heartbeat: limits.Stream.Heartbeat, Write: limits.Stream.Write,
+	}}
 	if a.admin == nil {
 		o.Metrics = a.metrics.Handler()
 	}

@@ -42,6 +42,7 @@ var ofThreads = map[string]any{
 	"GET /v1/threads/{thread}/messages/{message}":           nil,
 	"POST /v1/threads/{thread}/messages/{message}/resend":   nil,
 	"POST /v1/threads/{thread}/messages/{message}/feedback": object{"feedback": "negative"},
+	"GET /v1/threads/{thread}/events":                       nil,
 	"POST /v1/threads/{thread}/move":                        object{"backend": "docs-bot", "carry": "none"},
 }
 

@@ -276,6 +276,50 @@ func (a *Admission) Send(ctx context.Context, turn adapters.Turn) (adapters.Repl
 	return reply, failure
 }
 
+// Stream is Send for a vendor that tells its answer while it makes it: emit gets each
+// piece as it comes. The first piece proves the backend's health; what goes wrong
+// later is one failure more. A backend for which Streams does not hold gives
+// KindUnsupported.
+func (a *Admission) Stream(ctx context.Context, turn adapters.Turn, emit func(adapters.Delta) error) (adapters.Reply, *normalize.Error) {
+	b := a.backend
+	streamer, ok := adapters.As[adapters.Streamer](b.adapter)
+	if !ok {
+		return adapters.Reply{}, b.named(&normalize.Error{Kind: normalize.KindUnsupported, Detail: "the backend does not stream"})
+	}
+	proved := false
+	report := func(failure *normalize.Error) {
+		if proved && failure != nil {
+			b.reportLate(failure)
+			return
+		}
+		a.ticket.report(failure)
+	}
+	var reply adapters.Reply
+	failure := b.run(ctx, "stream", report, func(ctx context.Context) (err error) {
+		reply, err = streamer.Stream(ctx, turn, func(d adapters.Delta) error {
+			if !proved {
+				proved = true
+				a.ticket.report(nil)
+			}
+			return emit(d)
+		})
+		return err
+	})
+	cleanReply(&reply)
+	if reply.Skipped > 0 {
+		b.metrics.Skipped(b.name, reply.Skipped)
+		b.log.Warn("events of a stream were passed over", zap.Int("events", reply.Skipped))
+	}
+	return reply, failure
+}
+
+// reportLate counts a failure of a call that was a success so far.
+func (b *Backend) reportLate(failure *normalize.Error) {
+	if t, refusal := b.sends.allow(); refusal == nil {
+		t.report(failure)
+	}
+}
+
 // reportFailure tells the breaker of a failed preparation; a good one says nothing
 // yet, since the send is still to come.
 func (a *Admission) reportFailure(failure *normalize.Error) {

@@ -1,6 +1,9 @@
 package backend
 
-import "chatmux/adapters"
+import (
+	"chatmux/adapters"
+	"chatmux/normalize"
+)
 
 // talents is the capability table: what an adapter can do beside sending follows
 // from the interfaces that it has, and from nothing else.
@@ -68,6 +71,11 @@ func (b *Backend) TakesAttachments() bool { return adapters.Has[adapters.Attachm
 // the message.
 func (b *Backend) Uploads() bool {
 	return adapters.Has[adapters.Uploader](b.adapter) && adapters.Has[adapters.AttachmentSender](b.adapter)
+}
+
+// Streams reports whether the answer to this message can be watched while it is made.
+func (b *Backend) Streams(m normalize.Message) bool {
+	return adapters.Has[adapters.Streamer](b.adapter) && m.Role == normalize.RoleUser && (len(m.Attachments) == 0 || b.TakesAttachments())
 }
 
 // TakesOperator reports whether a human of the vendor's side can be spoken for.

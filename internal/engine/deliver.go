@@ -38,7 +38,7 @@ func (s *sending) deliver() (*backend.Backend, adapters.Reply, *normalize.Error,
 			if status := failure.MessageStatus(); !s.unsent && graver(status, s.status) {
 				s.status = status
 			}
-			if s.ctx.Err() != nil || s.attempts >= maxAttempts {
+			if s.ctx.Err() != nil || s.attempts >= maxAttempts || failure.Phase == normalize.PhaseContent {
 				return reachedLast, certain, s.verdict(), nil
 			}
 			if others && s.mayGoElsewhere(b, failure) {
@@ -108,6 +108,10 @@ func (s *sending) ask(admission *backend.Admission, b *backend.Backend) (adapter
 		return adapters.Reply{}, failure, nil
 	}
 	s.unsent = false
+	if s.observe != nil && b.Streams(turn.Message) {
+		reply, failure := s.stream(admission, b, turn)
+		return reply, failure, nil
+	}
 	reply, failure := admission.Send(s.ctx, turn)
 	return reply, failure, nil
 }

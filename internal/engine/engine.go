@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -36,7 +37,11 @@ type Options struct {
 	CheckURL func(url string) *normalize.Error
 	// Fetch gets a file of at most limit bytes from a URL that a caller gave; nil
 	// leaves the files to the vendors.
-	Fetch   func(ctx context.Context, url string, limit int64) (adapters.File, *normalize.Error)
+	Fetch func(ctx context.Context, url string, limit int64) (adapters.File, *normalize.Error)
+	// Poll is how often watchers look whether something has happened that nobody told
+	// them of; default 1 minute. Where several processes share the store it is how long
+	// an event of another may take.
+	Poll    time.Duration
 	Log     *zap.Logger
 	Metrics *telemetry.Metrics
 }
@@ -79,6 +84,9 @@ type Engine struct {
 	log      *zap.Logger
 	metrics  *telemetry.Metrics
 	current  atomic.Pointer[setup]
+	hub      *hub
+	poll     time.Duration
+	over     chan struct{} // closed when nothing runs any more
 
 	patience time.Time // until then no send of another owner is settled; the book-keeping's own
 
@@ -93,7 +101,9 @@ type Engine struct {
 
 // New makes an engine.
 func New(o Options) *Engine {
-	e := &Engine{held: make(map[string]struct{}), store: o.Store, lease: o.Lease, settling: o.Settle.withDefaults(), checkURL: o.CheckURL, fetch: o.Fetch, log: o.Log, metrics: o.Metrics}
+	e := &Engine{
+		held: make(map[string]struct{}), hub: newHub(), poll: cmp.Or(o.Poll, time.Minute), over: make(chan struct{}), store: o.Store, lease: o.Lease, settling: o.Settle.withDefaults(), checkURL: o.CheckURL, fetch: o.Fetch, log: o.Log, metrics: o.Metrics,
+	}
 	e.Use(o.Setup)
 	e.stop, e.endWork = context.WithCancelCause(context.Background())
 	return e
@@ -126,7 +136,7 @@ func (e *Engine) Recover(ctx context.Context) error {
 
 // Drain refuses new sends from now on and waits for those that run. When ctx ends
 // before they do, they are cut off, and Drain waits until they have stored how far
-// they came.
+// they came. Call it once. Whoever watches a thread is let go last.
 func (e *Engine) Drain(ctx context.Context) {
 	e.mu.Lock()
 	e.draining = true
@@ -137,6 +147,7 @@ func (e *Engine) Drain(ctx context.Context) {
 	e.running.Wait()
 	stopCutting()
 	e.endWork(nil)
+	close(e.over)
 }
 
 // Ready reports whether sends can be served: not draining, and the store answers.

@@ -55,7 +55,7 @@ func (e *Engine) moveOnce(ctx context.Context, o Origin, threadID string, b *bac
 			return normalize.Thread{}, e.storeError(err)
 		}
 	}
-	t, err := e.store.UpdateThread(ctx, o.Caller.Tenant, threadID, now(), func(t *store.StoredThread) error {
+	t, err := e.changeThread(ctx, o, threadID, func(t *store.StoredThread) error {
 		from := t.Backend
 		switch holder, held := t.Binding(); {
 		case t.Busy:

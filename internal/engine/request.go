@@ -54,6 +54,30 @@ type SendRequest struct {
 	Author      normalize.Author
 	Timeout     time.Duration // the whole budget; 0: as configured
 	Key         *Key          // nil without an Idempotency-Key
+	Observe     Observer      // nil where nobody watches
+}
+
+// ResendRequest is a message to be sent again.
+type ResendRequest struct {
+	ThreadID  string
+	MessageID string
+	Timeout   time.Duration // the whole budget; 0: as configured
+	Key       *Key          // nil without an Idempotency-Key
+	Observe   Observer      // nil where nobody watches
+}
+
+// Observer is told what happens in a send as it happens: message once it is
+// accepted, deltas while the backend tells its answer, replies once they are stored,
+// and done or error last. It is called by one goroutine at a time, never after the
+// send has returned, and must not block. Events of an accepted send that could not
+// end (the store failed) lack their end.
+type Observer func(Observed)
+
+// Observed is an event of a send, and who answers.
+type Observed struct {
+	normalize.Event
+	Backend string // of everything but message
+	Route   string
 }
 
 // Key is an Idempotency-Key. The answer is rendered before the last commit, so
@@ -78,8 +102,10 @@ type Turn struct {
 
 // Replay is an answer that was given before.
 type Replay struct {
-	Status int
-	Body   []byte
+	Status    int
+	Body      []byte
+	ThreadID  string
+	MessageID string
 }
 
 // Page asks for one page of a list. Limit is 1 to 200; Cursor is what an earlier

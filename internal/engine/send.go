@@ -28,6 +28,7 @@ type sending struct {
 	origin  Origin
 	key     *Key
 	timeout time.Duration
+	observe Observer
 
 	thread  store.StoredThread
 	fresh   bool // the thread is made by this send
@@ -54,6 +55,10 @@ type sending struct {
 	files   []adapters.File             // the attachments that were fetched; nil as long as none were
 
 	uploaded map[string][]normalize.Attachment // what the vendors made of them, by backend
+
+	event   int64    // position of the event that tells of the message
+	telling *telling // the answer that is being told; nil where the backend shows nothing before its end
+	left    bool     // the caller went away, and the route says that this ends the send
 }
 
 // errReplan says that the plan does not fit the thread any more.
@@ -74,7 +79,7 @@ func (e *Engine) Send(ctx context.Context, o Origin, req SendRequest) (Turn, err
 	u := e.use()
 	defer u.release()
 	for range maxReplans {
-		s := &sending{engine: e, setup: u, origin: o, key: req.Key, epoch: newID("run"), timeout: req.Timeout}
+		s := &sending{engine: e, setup: u, origin: o, key: req.Key, epoch: newID("run"), timeout: req.Timeout, observe: req.Observe}
 		threadID, messageID, err := e.found(ctx, o, req.Key)
 		switch {
 		case err != nil:
@@ -106,7 +111,7 @@ func busyWith(key *Key) *normalize.Error {
 }
 
 // Resend sends a failed or unknown message again, on the caller's word.
-func (e *Engine) Resend(ctx context.Context, o Origin, threadID, messageID string, timeout time.Duration, key *Key) (Turn, error) {
+func (e *Engine) Resend(ctx context.Context, o Origin, req ResendRequest) (Turn, error) {
 	end, err := e.begin()
 	if err != nil {
 		return Turn{}, err
@@ -115,13 +120,13 @@ func (e *Engine) Resend(ctx context.Context, o Origin, threadID, messageID strin
 	u := e.use()
 	defer u.release()
 	for range maxReplans {
-		if _, _, err := e.found(ctx, o, key); err != nil {
+		if _, _, err := e.found(ctx, o, req.Key); err != nil {
 			return answerOf(err)
 		}
-		s := &sending{engine: e, setup: u, origin: o, key: key, epoch: newID("run"), timeout: timeout}
-		if err := s.takeUp(ctx, threadID, messageID); errors.Is(err, errTaken) {
+		s := &sending{engine: e, setup: u, origin: o, key: req.Key, epoch: newID("run"), timeout: req.Timeout, observe: req.Observe}
+		if err := s.takeUp(ctx, req.ThreadID, req.MessageID); errors.Is(err, errTaken) {
 			if s.message.Status == normalize.StatusPending {
-				return Turn{}, &normalize.Error{Kind: normalize.KindThreadBusy, RetryAfter: time.Second, ThreadID: threadID, MessageID: messageID}
+				return Turn{}, &normalize.Error{Kind: normalize.KindThreadBusy, RetryAfter: time.Second, ThreadID: req.ThreadID, MessageID: req.MessageID}
 			}
 			return Turn{}, normalize.Errorf(normalize.KindInvalidRequest,
 				"only a failed or unknown user message can be sent again; this one is %s", s.message.Status)
@@ -133,7 +138,7 @@ func (e *Engine) Resend(ctx context.Context, o Origin, threadID, messageID strin
 			return turn, err
 		}
 	}
-	return Turn{}, busyWith(key)
+	return Turn{}, busyWith(req.Key)
 }
 
 // errTaken says that a message is not, or not any more, one to be sent again.
@@ -171,7 +176,7 @@ func (e *Engine) found(ctx context.Context, o Origin, key *Key) (threadID, messa
 		wait := min(max(time.Until(state.LeaseEnds), time.Second), 5*time.Second)
 		return "", "", &normalize.Error{Kind: normalize.KindIdempotencyInProgress, RetryAfter: wait, ThreadID: state.ThreadID, MessageID: state.MessageID}
 	case state.Status != 0:
-		return "", "", &replayed{Replay{Status: state.Status, Body: state.Body}}
+		return "", "", &replayed{Replay{Status: state.Status, Body: state.Body, ThreadID: state.ThreadID, MessageID: state.MessageID}}
 	case state.Message == normalize.StatusFailed:
 		return state.ThreadID, state.MessageID, nil
 	case state.Message == normalize.StatusPending: // its run is dead, and about to be settled
@@ -208,7 +213,7 @@ func (e *Engine) answered(ctx context.Context, o Origin, key *Key, state store.K
 				turn.Message = m.Message
 				slices.Reverse(turn.Replies)
 				status, body := key.Render(turn, nil)
-				return &replayed{Replay{Status: status, Body: body}}
+				return &replayed{Replay{Status: status, Body: body, ThreadID: state.ThreadID, MessageID: state.MessageID}}
 			}
 		}
 		if !more {
@@ -388,6 +393,9 @@ func (s *sending) refusedBy(b *backend.Backend) *normalize.Error {
 	return nil
 }
 
+// errCallerLeft is the cause of a send that ends with its caller.
+var errCallerLeft = &normalize.Error{Kind: normalize.KindCanceled, Detail: "the caller left"}
+
 // run accepts the message, delivers it and makes the outcome durable.
 func (s *sending) run(caller context.Context) (Turn, error) {
 	e := s.engine
@@ -401,7 +409,7 @@ func (s *sending) run(caller context.Context) (Turn, error) {
 	defer context.AfterFunc(e.stop, func() { cancel(context.Cause(e.stop)) })()
 	if s.route != nil && s.route.OnDisconnect == "cancel" {
 		defer context.AfterFunc(caller, func() {
-			cancel(&normalize.Error{Kind: normalize.KindCanceled, Detail: "the caller left"})
+			cancel(errCallerLeft)
 		})()
 	}
 	s.ctx = ctx
@@ -442,10 +450,16 @@ func (s *sending) accept(attempt *store.Attempt) error {
 	case !result.Accepted: // another request with this key came first
 		return errReplan
 	}
-	s.accepted, s.thread.Version = true, result.Version
+	s.accepted, s.thread.Version, s.event = true, result.Version, result.Event
 	s.engine.hold(s.epoch)
 	if !s.again {
 		s.thread.MessageCount++
+	}
+	s.engine.hub.wake(s.thread.ID)
+	if s.observe != nil {
+		thread, message := s.thread.Thread, s.message
+		thread.Bindings = slices.Clone(thread.Bindings)
+		s.tell(normalize.Event{ID: place{seq: s.event}.String(), Type: normalize.EventMessage, Thread: &thread, Message: &message}, "")
 	}
 	return nil
 }
@@ -476,7 +490,8 @@ func (s *sending) finish(b *backend.Backend, reply adapters.Reply, failure *norm
 		if s.key != nil && turn.Message.Status != normalize.StatusFailed {
 			f.Status, f.Body = s.key.Render(turn, failure)
 		}
-		err := e.store.Finish(ctx, f)
+		f.Events = s.entries(&turn, failure)
+		last, err := e.store.Finish(ctx, f)
 		if errors.Is(err, store.ErrChanged) { // a title or some metadata was changed meanwhile: begin from that
 			fresh, readErr := e.store.Thread(ctx, s.thread.Tenant, s.thread.ID, false)
 			if readErr != nil {
@@ -489,6 +504,8 @@ func (s *sending) finish(b *backend.Backend, reply adapters.Reply, failure *norm
 		if err != nil {
 			return Turn{}, s.notStored(err)
 		}
+		e.hub.wake(s.thread.ID)
+		s.tellEnd(turn, f.Events, last)
 		e.metrics.Send(routeName(s.route), string(turn.Message.Status))
 		if failure != nil {
 			return turn, failure
@@ -551,8 +568,14 @@ func (s *sending) outcome(b *backend.Backend, reply adapters.Reply, failure *nor
 				continue // what was cut before its text is nothing
 			}
 			m = completed(m, s.thread.ID, s.message.ID, b.Name(), at)
+			if s.telling != nil && len(turn.Replies) == 0 {
+				m.ID = s.telling.replyID
+			}
 			if failure != nil {
 				m.Status, m.Reason = normalize.StatusIncomplete, failure.Kind.Policy().Code
+				if s.left {
+					m.Status = normalize.StatusCancelled
+				}
 			}
 			stored, turn.Replies = append(stored, m), append(turn.Replies, m)
 		}

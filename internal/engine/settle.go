@@ -199,6 +199,7 @@ func (e *Engine) settleOne(ctx context.Context, u store.Unsettled) error {
 	case err != nil:
 		return err
 	}
+	e.hub.wake(s.ThreadID)
 	e.log.Info("unknown message settled by the vendor's list", zap.String("thread", s.ThreadID), zap.String("message", s.MessageID),
 		zap.String("status", string(s.Status)), zap.Int("replies", len(s.Replies)))
 	return nil

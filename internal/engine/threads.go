@@ -72,6 +72,15 @@ func (e *Engine) readThread(ctx context.Context, o Origin, id string, raw bool) 
 	return t, nil
 }
 
+// changeThread changes a thread as it is stored, and wakes who watches it.
+func (e *Engine) changeThread(ctx context.Context, o Origin, id string, change func(*store.StoredThread) error) (store.StoredThread, error) {
+	t, err := e.store.UpdateThread(ctx, o.Caller.Tenant, id, now(), change)
+	if err == nil {
+		e.hub.wake(id)
+	}
+	return t, err
+}
+
 // UpdateThread changes what a caller may change. The vendor is told of a changed
 // mode first; where it cannot switch it, that is KindUnsupported and nothing
 // changes.
@@ -81,7 +90,7 @@ func (e *Engine) UpdateThread(ctx context.Context, o Origin, id string, patch Th
 			return normalize.Thread{}, err
 		}
 	}
-	t, err := e.store.UpdateThread(ctx, o.Caller.Tenant, id, now(), func(t *store.StoredThread) error {
+	t, err := e.changeThread(ctx, o, id, func(t *store.StoredThread) error {
 		if patch.Title != nil {
 			t.Title = *patch.Title
 		}

@@ -39,9 +39,10 @@ type call struct {
 	route  string // the path's template; empty: no such path
 	send   bool
 	who    *caller
-	asked  bool // the engine was asked to send
-	read   bool // the body was read to its end
-	status int  // 0: the head is not out yet
+	asked  bool   // the engine was asked to send
+	places func() // gives back the places that a send takes; nil where it has none
+	read   bool   // the body was read to its end
+	status int    // 0: the head is not out yet
 	bytes  int64
 
 	backend string
@@ -99,7 +100,8 @@ func (c *call) enter(e *endpoint) {
 			c.fail(&normalize.Error{Kind: normalize.KindDraining})
 			return
 		}
-		defer a.sends.Add(-1)
+		c.places = func() { a.sends.Add(-1) }
+		defer func() { c.handOver()() }()
 		if a.sends.Add(1) > int64(a.limits.InFlight) {
 			c.fail(&normalize.Error{Kind: normalize.KindServerOverloaded})
 			return
@@ -120,12 +122,24 @@ func (c *call) enter(e *endpoint) {
 				c.fail(&normalize.Error{Kind: normalize.KindTooManyInFlight})
 				return
 			}
-			defer c.who.end()
+			leave := c.places
+			c.places = func() { c.who.end(); leave() }
 		}
 	}
 	if err := m.serve(c); err != nil {
 		c.fail(err)
 	}
+}
+
+// handOver gives what gives back the places of this send, to be called once; the call
+// itself has none any more.
+func (c *call) handOver() func() {
+	if c.places == nil {
+		return func() {}
+	}
+	leave := c.places
+	c.places = nil
+	return leave
 }
 
 // origin says where this request comes from.

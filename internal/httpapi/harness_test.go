@@ -27,7 +27,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	for _, kind := range []string{"text/html", "text/css", "text/javascript"} {
+	for _, kind := range []string{"text/html", "text/css", "text/javascript", "text/event-stream"} {
 		openapi3filter.RegisterBodyDecoder(kind, openapi3filter.FileBodyDecoder)
 	}
 	goleak.VerifyTestMain(m)
@@ -49,6 +49,8 @@ type fakeEngine struct {
 	err         error // what every call answers, where it is set
 	onSend      func(context.Context, engine.Origin, engine.SendRequest) (engine.Turn, error)
 	onResend    func(key *engine.Key) (engine.Turn, error)
+	onEvents    engine.Tell
+	retold      []normalize.Event
 	thread      normalize.Thread
 	message     normalize.Message
 	next        string
@@ -81,6 +83,7 @@ type (
 		From engine.Origin
 		Send engine.SendRequest
 	}
+	askedEvents struct{ thread, after string }
 	askedResend struct {
 		Thread, Message string
 		Timeout         time.Duration
@@ -184,12 +187,31 @@ func (f *fakeEngine) Send(ctx context.Context, from engine.Origin, send engine.S
 	return f.turn(), err
 }
 
-func (f *fakeEngine) Resend(_ context.Context, _ engine.Origin, thread, message string, timeout time.Duration, key *engine.Key) (engine.Turn, error) {
-	err := f.note(askedResend{thread, message, timeout, key})
+func (f *fakeEngine) Resend(_ context.Context, _ engine.Origin, r engine.ResendRequest) (engine.Turn, error) {
+	err := f.note(askedResend{r.ThreadID, r.MessageID, r.Timeout, r.Key})
 	if f.onResend != nil {
-		return f.onResend(key)
+		return f.onResend(r.Key)
 	}
 	return f.turn(), err
+}
+
+func (f *fakeEngine) Events(_ context.Context, _ engine.Origin, thread, after string) (engine.Tell, error) {
+	if err := f.note(askedEvents{thread, after}); err != nil {
+		return nil, err
+	}
+	if f.onEvents != nil {
+		return f.onEvents, nil
+	}
+	return func(context.Context, func(normalize.Event) error) error { return nil }, nil
+}
+
+func (f *fakeEngine) Retell(_ context.Context, _ engine.Origin, thread, message string, emit func(normalize.Event) error) error {
+	for _, e := range f.retold {
+		if err := emit(e); err != nil {
+			return err
+		}
+	}
+	return f.note(askedMessage{thread, message, false})
 }
 
 func (f *fakeEngine) Messages(_ context.Context, _ engine.Origin, thread string, page engine.Page) ([]normalize.Message, string, error) {

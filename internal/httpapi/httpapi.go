@@ -5,6 +5,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -32,7 +33,11 @@ type Engine interface {
 	// Send and Resend fill the turn's Thread and Backend as far as they are known
 	// also when they return an error.
 	Send(ctx context.Context, from engine.Origin, send engine.SendRequest) (engine.Turn, error)
-	Resend(ctx context.Context, from engine.Origin, threadID, messageID string, timeout time.Duration, key *engine.Key) (engine.Turn, error)
+	Resend(ctx context.Context, from engine.Origin, resend engine.ResendRequest) (engine.Turn, error)
+	// Events tells what happens in a thread after the event with this id; Retell how a
+	// message was answered.
+	Events(ctx context.Context, from engine.Origin, threadID, after string) (engine.Tell, error)
+	Retell(ctx context.Context, from engine.Origin, threadID, messageID string, emit func(normalize.Event) error) error
 	// Messages returns one page and the cursor of the next one, empty on the last.
 	Messages(ctx context.Context, from engine.Origin, threadID string, page engine.Page) ([]normalize.Message, string, error)
 	Message(ctx context.Context, from engine.Origin, threadID, messageID string, raw bool) (normalize.Message, error)
@@ -50,6 +55,9 @@ type Limits struct {
 	Body        int64         // bytes of a request body; default 1 MiB
 	InFlight    int           // sends at once; default 512
 	BodyTimeout time.Duration // how long a body may take to arrive; default 30 s
+	HeadWait    time.Duration // how long the head of a stream waits for the first content; default 5 s
+	Heartbeat   time.Duration // of a stream in which nothing is said; default 10 s
+	Write       time.Duration // how long a client may take to read what it is sent of a stream; default 10 s
 }
 
 // Options say how an API behaves.
@@ -96,6 +104,9 @@ func New(e Engine, o Options, log *zap.Logger, metrics *telemetry.Metrics) (*API
 	if a.limits.BodyTimeout <= 0 {
 		a.limits.BodyTimeout = 30 * time.Second
 	}
+	a.limits.HeadWait = cmp.Or(a.limits.HeadWait, 5*time.Second)
+	a.limits.Heartbeat = cmp.Or(a.limits.Heartbeat, 10*time.Second)
+	a.limits.Write = cmp.Or(a.limits.Write, 10*time.Second)
 	if a.newID == nil {
 		a.newID = newRequestID
 	}

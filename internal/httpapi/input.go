@@ -734,6 +734,19 @@ func seconds(s string) (time.Duration, bool) {
 	return d, err == nil
 }
 
+// respondAsync says whether the client wants its answer later (RFC 7240).
+func respondAsync(h http.Header) bool {
+	for _, line := range h.Values("Prefer") {
+		for part := range strings.SplitSeq(line, ",") {
+			token, _, _ := strings.Cut(part, ";")
+			if strings.EqualFold(strings.TrimSpace(token), "respond-async") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // streaming says whether the answer is to be an event stream. The body decides;
 // where it says nothing, Accept does.
 func streaming(h http.Header, body *bool) bool {

@@ -511,19 +511,25 @@ func TestParameters(t *testing.T) {
 	})
 }
 
-func TestStreamsAreRefusedUntilTheyAreThere(t *testing.T) {
+func TestTheBodyAndElseAcceptChoosesAStream(t *testing.T) {
 	h := newHarness(t, Options{})
-	for _, path := range sendPaths {
-		h.post(path, `{"text":"a","stream":true}`).want(t, 422, "unsupported")
-		h.post(path, `{"text":"a","stream":true}`, "Accept", "application/json").want(t, 422, "unsupported")
-		h.post(path, `{"text":"a"}`, "Accept", "application/json;q=0.5, text/event-stream").want(t, 422, "unsupported")
-		h.post(path, `{"text":"a","stream":true}`, "Idempotency-Key", "k").want(t, 422, "unsupported")
+	stream := func(path, body string, want bool, headers ...string) {
+		t.Helper()
+		got := h.post(path, body, headers...).want(t, 200, "").header.Get("Content-Type") == "text/event-stream"
+		if got != want {
+			t.Errorf("%s %s %v: a stream: %v", path, body, headers, got)
+		}
 	}
-	h.post(messagePath+"/resend", ``, "Accept", "text/event-stream").want(t, 422, "unsupported")
-	h.nothing()
-	h.post("/v1/messages", `{"text":"a","stream":false}`, "Accept", "text/event-stream").want(t, 200, "")
-	h.post("/v1/messages", `{"text":"a"}`, "Accept", "text/event-stream;q=0, */*").want(t, 200, "")
-	h.post("/v1/messages", `{"text":"a"}`, "Prefer", "respond-async").want(t, 200, "")
+	for _, path := range sendPaths {
+		stream(path, `{"text":"a","stream":true}`, true)
+		stream(path, `{"text":"a","stream":true}`, true, "Accept", "application/json")
+		stream(path, `{"text":"a"}`, true, "Accept", "application/json;q=0.5, text/event-stream")
+		stream(path, `{"text":"a","stream":true}`, true, "Prefer", "respond-async")
+	}
+	stream(messagePath+"/resend", ``, true, "Accept", "text/event-stream")
+	stream("/v1/messages", `{"text":"a","stream":false}`, false, "Accept", "text/event-stream")
+	stream("/v1/messages", `{"text":"a"}`, false, "Accept", "text/event-stream;q=0, */*")
+	stream("/v1/messages", `{"text":"a"}`, false, "Prefer", "return=minimal, wait=10")
 }
 
 func TestPaths(t *testing.T) {

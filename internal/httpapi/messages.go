@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"crypto/sha256"
 	"time"
 
@@ -39,18 +40,29 @@ func (c *call) sendBody(read func(*input, value) message) error {
 	if err := in.err(); err != nil {
 		return err
 	}
-	if streaming(c.r.Header, m.stream) {
-		return c.stream(m.SendRequest)
-	}
 	m.Timeout, m.Key = o.timeout, o.key
-	c.asked = true
-	turn, err := c.api.engine.Send(c.r.Context(), c.origin(), m.SendRequest)
-	return c.turn(turn, err, o.raw)
+	from := c.origin()
+	return c.deliver(o, streaming(c.r.Header, m.stream), func(ctx context.Context, observe engine.Observer) (engine.Turn, error) {
+		m.Observe = observe
+		return c.api.engine.Send(ctx, from, m.SendRequest)
+	})
 }
 
-// stream answers a send with events.
-func (c *call) stream(engine.SendRequest) error {
-	return normalize.Errorf(normalize.KindUnsupported, "streams are not there yet: send without stream, and without Accept: text/event-stream")
+// delivery is a send to be done; observe may be nil.
+type delivery func(ctx context.Context, observe engine.Observer) (engine.Turn, error)
+
+// deliver does a send in the manner that its client wants the answer: as a stream, later,
+// or whole.
+func (c *call) deliver(o sendOptions, stream bool, send delivery) error {
+	c.asked = true
+	switch {
+	case stream:
+		return c.stream(send)
+	case o.async:
+		return c.later(o, send)
+	}
+	turn, err := send(c.r.Context(), nil)
+	return c.turn(turn, err, o.raw)
 }
 
 // resend is POST /v1/threads/{thread}/messages/{message}/resend.
@@ -79,17 +91,18 @@ func (c *call) resend() error {
 	if err := in.err(); err != nil {
 		return err
 	}
-	if streaming(c.r.Header, stream) {
-		return c.stream(engine.SendRequest{ThreadID: threadID})
-	}
-	c.asked = true
-	turn, err := c.api.engine.Resend(c.r.Context(), c.origin(), threadID, messageID, o.timeout, o.key)
-	return c.turn(turn, err, o.raw)
+	from := c.origin()
+	return c.deliver(o, streaming(c.r.Header, stream), func(ctx context.Context, observe engine.Observer) (engine.Turn, error) {
+		return c.api.engine.Resend(ctx, from, engine.ResendRequest{
+			ThreadID: threadID, MessageID: messageID, Timeout: o.timeout, Key: o.key, Observe: observe,
+		})
+	})
 }
 
 // sendOptions is what a send takes from its query and headers.
 type sendOptions struct {
 	raw     bool
+	async   bool // Prefer: respond-async
 	timeout time.Duration
 	key     *engine.Key
 }
@@ -97,6 +110,7 @@ type sendOptions struct {
 func (c *call) sendOptions(in *input, body []byte) (o sendOptions) {
 	o.raw = in.raw(in.query(c.r, "include"))
 	o.timeout = in.timeout(c.r.Header)
+	o.async = respondAsync(c.r.Header)
 	if key := in.key(c.r.Header); key != "" {
 		o.key = &engine.Key{
 			Key:      key,
@@ -112,13 +126,7 @@ func (c *call) sendOptions(in *input, body []byte) (o sendOptions) {
 // request, or with what went wrong.
 func (c *call) turn(t engine.Turn, err error, raw bool) error {
 	if t.Backend != "" {
-		c.backend = t.Backend
-		h := c.Header()
-		h.Set("Chatmux-Backend", t.Backend)
-		if t.Route != "" {
-			h.Set("Chatmux-Route", t.Route)
-		}
-		h.Set("Server-Timing", serverTiming(t.Upstream, c.api.now().Sub(c.start)))
+		c.answeredBy(t.Backend, t.Route, t.Upstream)
 	}
 	if err != nil {
 		return err
@@ -130,6 +138,17 @@ func (c *call) turn(t engine.Turn, err error, raw bool) error {
 		return nil
 	}
 	return c.ok(func(b []byte) []byte { return appendTurn(b, &t, raw) })
+}
+
+// answeredBy says in the head who answers, and how long it took so far.
+func (c *call) answeredBy(backend, route string, upstream time.Duration) {
+	c.backend = backend
+	h := c.Header()
+	h.Set("Chatmux-Backend", backend)
+	if route != "" {
+		h.Set("Chatmux-Route", route)
+	}
+	h.Set("Server-Timing", serverTiming(upstream, c.api.now().Sub(c.start)))
 }
 
 // listMessages is GET /v1/threads/{thread}/messages.

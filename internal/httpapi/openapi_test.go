@@ -56,6 +56,7 @@ var requests = map[string]struct{ path, body string }{
 	"POST /v1/routes/explain":                               {"/v1/routes/explain", `{"text":"hello"}`},
 	"GET /v1/backends":                                      {"/v1/backends", ""},
 	"GET /v1/backends/{backend}":                            {"/v1/backends/docs-bot", ""},
+	"GET /v1/threads/{thread}/events":                       {threadPath + "/events", ""},
 	"GET /healthz":                                          {"/healthz?probe=1", ""},
 	"GET /readyz":                                           {"/readyz", ""},
 	"GET /openapi.json":                                     {"/openapi.json", ""},

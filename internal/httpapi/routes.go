@@ -61,6 +61,9 @@ func endpoints(metrics http.Handler) []endpoint {
 		{path: "/v1/threads/{thread}/messages/{message}/feedback", methods: []method{
 			{http.MethodPost, gateKey, (*call).setFeedback},
 		}},
+		{path: "/v1/threads/{thread}/events", methods: []method{
+			{http.MethodGet, gateKey, (*call).events},
+		}},
 		{path: "/v1/threads/{thread}/move", methods: []method{
 			{http.MethodPost, gateKey, (*call).move},
 		}},

@@ -54,10 +54,11 @@ func turn(ctx context.Context, s *Store, thread *normalize.Thread, key *Key) err
 	m.Status, m.Backend, m.RemoteID = normalize.StatusSent, "desk", "remote-1"
 	reply := replyTo(m, "It left the depot this morning and will be with you before noon. Is there anything else that I can do for you?")
 	reply.Model = "gpt-x"
-	return s.Finish(ctx, Finish{
+	_, err = s.Finish(ctx, Finish{
 		Thread: st.Thread, Version: r.Version, Message: m, Replies: []normalize.Message{reply}, Key: key, Status: 200, Body: make([]byte, 1500),
 		Attempt: &AttemptEnd{ID: attempt.ID, EndedAt: t0}, Epoch: epoch, Now: t0.Add(time.Duration(lastID.Add(1)) * time.Millisecond),
 	})
+	return err
 }
 
 func benchThread(ctx context.Context, s *Store) (normalize.Thread, error) {

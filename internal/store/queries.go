@@ -20,6 +20,9 @@ const (
 	selectSeq
 	selectKey
 	selectUnsettled
+	selectEvents
+	selectProgress
+	selectEventOf
 	selectProbe
 	selectTenant
 	selectTranscript
@@ -32,6 +35,7 @@ const (
 	rollback
 	selectState
 	selectDead
+	selectPartial
 	insertThread
 	updateThread
 	updateThreadCount
@@ -53,6 +57,11 @@ const (
 	countAttempts
 	settleUnknown
 	postponeMessage
+	completeReply
+	nextSeq
+	insertEvents
+	appendEvents
+	updatePartial
 	insertSend
 	updateSend
 	renewSends
@@ -131,6 +140,11 @@ var queries = [queryCount]string{
 		WHERE m.status = 'unknown' AND m.role = 'user' AND m.settle_after <= $1 AND a.started_at < $2
 		AND NOT EXISTS (SELECT 1 FROM sends s WHERE s.thread_id = m.thread_id)
 		ORDER BY m.settle_after, m.id LIMIT $3`,
+	selectEvents: `SELECT e.seq, e.doc FROM events e WHERE e.thread_id = $1 AND e.seq > $2 ORDER BY e.seq LIMIT $3`,
+	selectEventOf: `SELECT COALESCE(MAX(e.seq), 0) FROM events e JOIN threads t ON t.id = e.thread_id
+		WHERE e.thread_id = $1 AND t.tenant = $2 AND e.doc = $3`,
+	selectProgress: `SELECT COALESCE((SELECT MAX(e.seq) FROM events e WHERE e.thread_id = t.id), 0), COALESCE(s.message_id, ''), COALESCE(s.partial, '')
+		FROM threads t LEFT JOIN sends s ON s.thread_id = t.id WHERE t.id = $1`,
 	selectProbe: `SELECT at FROM probe WHERE id = 1`,
 
 	selectTenant: `SELECT t.tenant FROM threads t WHERE t.tenant > $1 ORDER BY t.tenant LIMIT 1`,
@@ -149,9 +163,11 @@ var queries = [queryCount]string{
 	rollback: `ROLLBACK`,
 
 	// What a writer has to know of a thread before it writes.
-	selectState: `SELECT t.version, t.touched, t.last_seq, t.tags, t.binding_count, ` + bindingColumns + `,
+	selectState: `SELECT t.version, t.touched, t.last_seq, COALESCE((SELECT MAX(e.seq) FROM events e WHERE e.thread_id = t.id), 0),
+		t.tags, t.binding_count, ` + bindingColumns + `,
 		COALESCE(s.epoch, ''), COALESCE(s.until - {now}, 0), COALESCE(s.message_id, ''), COALESCE(s.attempt_id, '')
 		FROM ` + threadTables + ` WHERE t.id = $1 AND t.tenant = $2{lock}`,
+	selectPartial: `SELECT s.partial FROM sends s WHERE s.thread_id = $1`,
 	selectDead: `SELECT s.thread_id, s.message_id, s.attempt_id FROM sends s JOIN threads t ON t.id = s.thread_id
 		WHERE s.until - {now} <= $1 ORDER BY s.thread_id LIMIT $2{skip}`,
 
@@ -194,6 +210,15 @@ var queries = [queryCount]string{
 		WHERE id = $1 AND thread_id = $2`,
 	postponeMessage: `UPDATE messages SET settle_after = $4, settle_tries = settle_tries + 1
 		WHERE id = $1 AND thread_id = $2 AND status = 'unknown' AND thread_id IN (SELECT t.id FROM threads t WHERE t.tenant = $3)`,
+
+	completeReply: `UPDATE messages SET status = 'complete', reason = '', type = $3, text = $4, remote_id = $5, doc = $6, raw = $7
+		WHERE thread_id = $1 AND in_reply_to = $2 AND status = 'incomplete' RETURNING id`,
+	nextSeq: `UPDATE threads SET message_count = message_count + 1, last_seq = last_seq + 1 WHERE id = $1 RETURNING last_seq`,
+
+	insertEvents: `INSERT INTO events (thread_id, seq, doc) VALUES ($1, $2, $3)`,
+	appendEvents: `INSERT INTO events (thread_id, seq, doc)
+		SELECT $1, COALESCE(MAX(e.seq), 0) + $2, $3 FROM events e WHERE e.thread_id = $1`,
+	updatePartial: `UPDATE sends SET partial = $3 WHERE thread_id = $1 AND epoch = $2`,
 
 	insertSend: `INSERT INTO sends (thread_id, epoch, until, message_id, attempt_id) VALUES ($1, $2, {now} + $3, $4, $5)`,
 	updateSend: `UPDATE sends SET attempt_id = $3 WHERE thread_id = $1 AND epoch = $2`,

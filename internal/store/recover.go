@@ -129,7 +129,8 @@ func (s *Store) Renew(ctx context.Context, epochs []string, lease time.Duration)
 	return lost, nil
 }
 
-// settle ends a send whose run is dead. It returns what its message is now, and
+// settle ends a send whose run is dead; what it saved of an answer stays, as an
+// incomplete reply. It returns what its message is now, and
 // whether that was still open. An attempt of an earlier send counts too: a message
 // that a vendor may have is not failed.
 func (s *session) settle(threadID, messageID, attemptID string, now time.Time) (status normalize.MessageStatus, changed bool, err error) {
@@ -146,6 +147,16 @@ func (s *session) settle(threadID, messageID, attemptID string, now time.Time) (
 		return status, false, err
 	}
 	s.wrote = s.wrote || changed
+	if changed {
+		entries, err := s.keepPartial(threadID, messageID, millis(now))
+		if err != nil {
+			return status, false, err
+		}
+		doc, positions := encodeEntries(append(entries, Entry{Type: normalize.EventError, MessageID: messageID, Failure: interrupted(status)}))
+		if err := s.do(appendEvents, threadID, positions, doc); err != nil {
+			return status, false, err
+		}
+	}
 	err = s.do(deleteSend, threadID)
 	return status, changed, err
 }

@@ -22,6 +22,8 @@ type AcceptResult struct {
 	// Seq is the position of the message in its thread; of a message that is sent
 	// again it is 0.
 	Seq int64
+	// Event is the position of the event that tells of the message.
+	Event int64
 }
 
 // reasonInterrupted is the reason of a message, and the kind of an attempt, whose
@@ -92,9 +94,15 @@ func (s *session) accept(a *Acceptance, thread threadRow, message messageRow) (r
 		if _, _, err := s.settle(a.Thread.ID, state.messageID, state.attemptID, a.Now); err != nil {
 			return r, err
 		}
+		if state, err = s.state(a.Thread.Tenant, a.Thread.ID); err != nil {
+			return r, err
+		}
 	}
 	state.version++
 	if err := s.acceptMessage(a, &state, message); err != nil {
+		return r, err
+	}
+	if err := s.record(a.Thread.ID, &state, Entry{Type: normalize.EventMessage, MessageID: a.Message.ID}); err != nil {
 		return r, err
 	}
 	if err := s.hold(a); err != nil {
@@ -105,7 +113,7 @@ func (s *session) accept(a *Acceptance, thread threadRow, message messageRow) (r
 			return r, err
 		}
 	}
-	r.Accepted, r.Version = true, state.version
+	r.Accepted, r.Version, r.Event = true, state.version, state.lastEvent
 	if !a.Resend {
 		r.Seq = state.lastSeq
 	}
@@ -277,50 +285,59 @@ func extends(known, told normalize.Remote) bool {
 // changed the thread since f.Version (0 is not compared), or its bindings are not those that f.Thread
 // continues; read it again and finish with what it is now. Nothing was written in
 // either case.
-func (s *Store) Finish(ctx context.Context, f Finish) error {
+//
+// It returns the position of the last of f.Events.
+func (s *Store) Finish(ctx context.Context, f Finish) (last int64, err error) {
 	thread := encodeThread(&f.Thread)
 	message := encodeMessage(f.Message)
 	replies := convert(f.Replies, encodeMessage)
 	if f.Body == nil {
 		f.Body = []byte{}
 	}
-	return s.db.write(ctx, func(tx *session) error { return tx.finish(&f, thread, message, replies) })
+	err = s.db.write(ctx, func(tx *session) error {
+		last, err = tx.finish(&f, thread, message, replies)
+		return err
+	})
+	return last, err
 }
 
-func (s *session) finish(f *Finish, thread threadRow, message messageRow, replies []messageRow) error {
+func (s *session) finish(f *Finish, thread threadRow, message messageRow, replies []messageRow) (int64, error) {
 	state, err := s.state(f.Thread.Tenant, f.Thread.ID)
 	if errors.Is(err, ErrNotFound) || err == nil && state.epoch != f.Epoch {
-		return ErrLost
+		return 0, ErrLost
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if f.Version != 0 && state.touched > f.Version {
-		return ErrChanged
+		return 0, ErrChanged
 	}
 	for _, reply := range replies {
 		state.lastSeq++
 		if err := s.addMessage(f.Thread.ID, state.lastSeq, reply); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	state.version++
 	if err := s.saveThread(&f.Thread, f.Carry, thread, state, len(replies), f.Now); err != nil {
-		return err
+		return 0, err
+	}
+	if err := s.record(f.Thread.ID, &state, f.Events...); err != nil {
+		return 0, err
 	}
 	if err := s.do(updateOutcome, message.ID, f.Thread.ID, string(message.Status), message.Reason, message.Backend,
 		message.RemoteID, message.doc, message.raw); err != nil {
-		return err
+		return 0, err
 	}
 	if f.Attempt != nil {
 		if err := s.endAttempt(f.Thread.ID, *f.Attempt); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	if f.Key != nil && f.Status != 0 {
 		if err := s.do(updateKey, f.Key.Tenant, f.Key.Key, f.Message.ID, int64(f.Status), f.Body); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return s.do(deleteSend, f.Thread.ID)
+	return state.lastEvent, s.do(deleteSend, f.Thread.ID)
 }

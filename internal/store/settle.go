@@ -70,7 +70,8 @@ type Settlement struct {
 
 // Settle gives an unknown message its outcome: the message, its replies and the
 // thread become durable in one commit, and the stored answer of its key goes, so
-// that a repeat of the key is answered from what is stored now. A message that was
+// that a repeat of the key is answered from what is stored now. A reply of which a
+// crash left a part is completed in its place. A message that was
 // sent loses its reason; one that has failed keeps it.
 //
 // ErrChanged: the message is not unknown any more, or was sent again meanwhile.
@@ -109,13 +110,30 @@ func (s *session) settleUnknown(v *Settlement, replies []messageRow) error {
 	if err := s.do(settleUnknown, m.ID, m.ThreadID, string(v.Status), m.Reason, m.RemoteID, string(v.Raw)); err != nil {
 		return err
 	}
-	for _, reply := range replies {
-		state.lastSeq++
-		if err := s.addMessage(v.ThreadID, state.lastSeq, reply); err != nil {
-			return err
+	events := []Entry{{Type: normalize.EventMessage, MessageID: v.MessageID}}
+	added := int64(0)
+	for i, reply := range replies {
+		completed := false
+		if i == 0 { // a crash may have left a part of it
+			args := []any{v.ThreadID, v.MessageID, string(reply.Type), reply.Text, reply.RemoteID, reply.doc, reply.raw}
+			if completed, err = s.one(completeReply, args, &reply.ID); err != nil {
+				return err
+			}
+			s.wrote = s.wrote || completed
 		}
+		if !completed {
+			state.lastSeq++
+			added++
+			if err := s.addMessage(v.ThreadID, state.lastSeq, reply); err != nil {
+				return err
+			}
+		}
+		events = append(events, Entry{Type: normalize.EventReply, MessageID: reply.ID})
 	}
-	err = s.do(updateThreadAppended, v.ThreadID, int64(len(replies)), state.lastSeq, state.version+1, millis(v.Now))
+	if err := s.record(v.ThreadID, &state, events...); err != nil {
+		return err
+	}
+	err = s.do(updateThreadAppended, v.ThreadID, added, state.lastSeq, state.version+1, millis(v.Now))
 	if err != nil {
 		return err
 	}

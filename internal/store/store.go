@@ -104,6 +104,7 @@ type Finish struct {
 	Carry   string              // see StoredThread
 	Message normalize.Message   // the user's message with its outcome
 	Replies []normalize.Message // stored after it, in this order
+	Events  []Entry             // what happened, as its watchers are told
 	Attempt *AttemptEnd
 	Key     *Key
 	Status  int // the answer that a repeat of the key gets; 0 leaves the key without a result

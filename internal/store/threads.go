@@ -216,7 +216,8 @@ var escapeLike = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 // Of what change does, all is kept except the ids, the tenant, CreatedAt, UpdatedAt,
 // MessageCount, Version and Busy, which are the store's; Append's messages go to the
 // end of the thread. Bindings are append-only, as in Finish. A nil Raw leaves the
-// stored one. An error of change comes back as it is, and nothing is written.
+// stored one. An error of change comes back as it is, and nothing is written. A
+// change of mode, status, title or backend is recorded as an event.
 //
 // Change runs while other writes wait: it must be quick, must not call the
 // store, may run more than once, and may run after the caller's context has ended.
@@ -250,6 +251,11 @@ func (s *Store) UpdateThread(
 		state.touched = state.version
 		t.Version, t.UpdatedAt = state.version, timeOf(millis(now))
 		result = t
+		if showsChange(&kept.Thread, &t.Thread) {
+			if err := tx.record(id, &state, Entry{Type: normalize.EventThread}); err != nil {
+				return err
+			}
+		}
 		return tx.saveThread(&t.Thread, t.Carry, encodeThread(&t.Thread), state, len(added), now)
 	})
 	if err != nil {
@@ -258,10 +264,17 @@ func (s *Store) UpdateThread(
 	return result, nil
 }
 
+// showsChange reports whether a thread changed in what its watchers are told of: who
+// answers, its state, its title, where it is.
+func showsChange(was, is *normalize.Thread) bool {
+	return was.Mode != is.Mode || was.Status != is.Status || was.Title != is.Title || was.Backend != is.Backend
+}
+
 // threadState is what a writer has to know of a thread before it writes: counters,
 // what is compared, and the send that holds it.
 type threadState struct {
 	version, touched, lastSeq int64
+	lastEvent                 int64 // position of the newest event
 	tags                      string
 	bindings                  int64
 	newest                    normalize.Binding // where there are bindings
@@ -275,7 +288,7 @@ func (st *threadState) held() bool { return st.epoch != "" && st.left > 0 }
 
 func (s *session) state(tenant, id string) (st threadState, err error) {
 	var b bindingRow
-	found, err := s.one(selectState, []any{id, tenant}, &st.version, &st.touched, &st.lastSeq, &st.tags, &st.bindings,
+	found, err := s.one(selectState, []any{id, tenant}, &st.version, &st.touched, &st.lastSeq, &st.lastEvent, &st.tags, &st.bindings,
 		&b.Backend, &b.Vendor, &b.Bot, &b.Remote.ThreadID, &b.Remote.UserID, &b.since, &b.until, &b.Reason,
 		&st.epoch, &st.left, &st.messageID, &st.attemptID)
 	if err == nil && !found {

@@ -21,6 +21,8 @@ type Metrics struct {
 	attempts    *prometheus.CounterVec
 	attemptTime *prometheus.HistogramVec
 	transitions *prometheus.CounterVec
+	skipped     *prometheus.CounterVec
+	watchers    prometheus.Gauge
 	retries     *prometheus.CounterVec
 	sends       *prometheus.CounterVec
 	reloads     *prometheus.CounterVec
@@ -54,6 +56,12 @@ func New() *Metrics {
 		attemptTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "chatmux_attempt_duration_seconds", Help: "How long calls to backends took.", Buckets: seconds,
 		}, []string{"backend"}),
+		skipped: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "chatmux_stream_events_skipped_total", Help: "Events of vendors' streams that were passed over: no JSON, or of another answer.",
+		}, []string{"backend"}),
+		watchers: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "chatmux_streams_open", Help: "Event streams that clients are reading now, of sends and of threads.",
+		}),
 		transitions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "chatmux_breaker_transitions_total", Help: "Changes of a breaker's state, by the state entered.",
 		}, []string{"backend", "state"}),
@@ -91,7 +99,7 @@ func New() *Metrics {
 		}),
 	}
 	m.registry.MustRegister(m.attempts, m.attemptTime, m.transitions, m.retries, m.sends, m.reloads, m.erasures,
-		m.requests, m.requestTime, m.problems, m.inFlight, m.clientsLeft, m.logDropped,
+		m.requests, m.requestTime, m.problems, m.inFlight, m.clientsLeft, m.logDropped, m.skipped, m.watchers,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -110,6 +118,17 @@ func (m *Metrics) WatchBackends(states func() []BackendSample) {
 func (m *Metrics) Attempt(backend, outcome string, took time.Duration) {
 	m.attempts.WithLabelValues(backend, outcome).Inc()
 	m.attemptTime.WithLabelValues(backend).Observe(took.Seconds())
+}
+
+// Skipped counts events of a vendor's stream that were passed over.
+func (m *Metrics) Skipped(backend string, events int) {
+	m.skipped.WithLabelValues(backend).Add(float64(events))
+}
+
+// Watching counts a client that reads an event stream, until done.
+func (m *Metrics) Watching() (done func()) {
+	m.watchers.Inc()
+	return m.watchers.Dec
 }
 
 // BreakerChanged counts a change of a breaker's state.
