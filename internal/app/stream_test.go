@@ -16,7 +16,6 @@ import (
 	"github.com/tmaxmax/go-sse"
 
 	"chatmux/internal/sandbox"
-
 )
 
 // event is one event of a stream, as a reader that is not ours understands it.

@@ -327,6 +327,7 @@ var homes = map[string][]string{
 	"github.com/google/go-cmp":           nil,
 	"github.com/rogpeppe/go-internal":    nil,
 	"go.uber.org/goleak":                 nil,
+	"github.com/tmaxmax/go-sse":          nil,
 	"pgregory.net/rapid":                 nil,
 	"github.com/prometheus/client_model": nil,
 }

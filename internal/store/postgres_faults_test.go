@@ -615,7 +615,7 @@ func TestD09CommitWhoseAnswerIsLostIsSettled(t *testing.T) {
 				})
 				return err
 			})
-			f.same("accepted", r, AcceptResult{Accepted: true, Version: 2, Seq: 1})
+			f.same("accepted", r, AcceptResult{Accepted: true, Version: 2, Seq: 1, Event: 1})
 			cut("BeginAttempt", func() error {
 				return f.BeginAttempt(ctx, *second, &AttemptEnd{ID: first.ID, Kind: "refused", EndedAt: t0})
 			})

@@ -16,7 +16,7 @@ func sendIsStoredAsItGoes(t *testing.T, f *fixture) {
 	m := userMessage(thread.ID, "hello")
 	first := newAttempt(m, "e1")
 	r := f.begin(thread, m, "e1", withAttempt(first))
-	f.same("result", r, AcceptResult{Accepted: true, Version: 2, Seq: 1})
+	f.same("result", r, AcceptResult{Accepted: true, Version: 2, Seq: 1, Event: 1})
 	st := f.read(thread)
 	if st.MessageCount != 1 || !st.Busy || st.Version != r.Version {
 		t.Errorf("after Accept: %d messages, busy %v, version %d", st.MessageCount, st.Busy, st.Version)

@@ -24,6 +24,8 @@ func testStore(t *testing.T, open func(t *testing.T) *Store) {
 		"UpdateThreadAppendsNotices":                  updateThreadAppendsNotices,
 		"DeletedThreadLeavesNothing":                  deletedThreadLeavesNothing,
 		"SendIsStoredAsItGoes":                        sendIsStoredAsItGoes,
+		"EventsAreRecordedWithWhatTheyTellOf":         eventsAreRecordedWithWhatTheyTellOf,
+		"DeadRunLeavesWhatItSaved":                    deadRunLeavesWhatItSaved,
 		"NewThreadIsMadeWithItsMessage":               newThreadIsMadeWithItsMessage,
 		"OneSendHoldsAThread":                         oneSendHoldsAThread,
 		"AcceptSeesThatTheThreadHasChanged":           acceptSeesThatTheThreadHasChanged,
