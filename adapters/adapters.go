@@ -292,7 +292,28 @@ type Spec struct {
 
 	// Dialect is the vendor's own API for the front; nil where it is not spoken.
 	Dialect *Dialect
+
+	// Tells lists what the vendor tells in its threads and answers beside their text.
+	// Who plans to leave for this vendor is told what goes on there, and what does not.
+	Tells []Extra
 }
+
+// Extra is something that a vendor may tell beside the text of its answers.
+type Extra string
+
+// What vendors tell.
+const (
+	ExtraAttachments Extra = "attachments" // files in answers
+	ExtraAssignees   Extra = "assignees"
+	ExtraBlocked     Extra = "blocked" // that a thread is blocked
+	ExtraButtons     Extra = "buttons" // answers that are buttons, templates or stickers
+	ExtraFeedback    Extra = "feedback"
+	ExtraNotices     Extra = "notices" // messages of the system
+	ExtraSources     Extra = "sources"
+	ExtraSuggestions Extra = "suggestions"
+	ExtraTags        Extra = "tags"
+	ExtraTitles      Extra = "titles"
+)
 
 // Settings is a pointer to the struct that an adapter declares for its `settings`
 // block. Its fields carry `yaml:"name"` tags, `doc:"…"` tags that say what they

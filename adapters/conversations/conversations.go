@@ -23,6 +23,7 @@ import (
 var Spec = adapters.Spec{
 	Name:    "conversations",
 	Summary: "MaiAgent, the conversations platform: completions, or messages that are answered later",
+	Tells:   []adapters.Extra{adapters.ExtraAttachments, adapters.ExtraFeedback, adapters.ExtraSources, adapters.ExtraTitles},
 	Settings: func() adapters.Settings {
 		return &Settings{BaseURL: "https://api.maiagent.ai/api", Style: StyleCompletions, StreamField: StreamFieldCamel}
 	},

@@ -138,13 +138,9 @@ func (c *client) knows(ctx context.Context, backend string) error {
 	if backend == "" {
 		return nil
 	}
-	list, err := c.backends(ctx)
+	names, err := c.backendNames(ctx)
 	if err != nil {
 		return err
-	}
-	var names []string
-	for _, b := range list {
-		names = append(names, b.Name)
 	}
 	if !slices.Contains(names, backend) {
 		return noSuch("backend", backend, names)

@@ -110,6 +110,16 @@ func (c *client) backends(ctx context.Context) ([]liveBackend, error) {
 	return list.Data, err
 }
 
+// backendNames are the backends of the server.
+func (c *client) backendNames(ctx context.Context) ([]string, error) {
+	list, err := c.backends(ctx)
+	names := make([]string, len(list))
+	for i, b := range list {
+		names[i] = b.Name
+	}
+	return names, err
+}
+
 func (c *client) get(ctx context.Context, path string, into any) error {
 	return c.call(ctx, http.MethodGet, path, nil, into)
 }

@@ -117,21 +117,17 @@ func (o *moveOptions) threads(ctx context.Context, configFile string) (migration
 		if err != nil {
 			return nil, nil, err
 		}
-		list, err := c.backends(ctx)
+		names, err := c.backendNames(ctx)
 		if err != nil {
 			return nil, nil, err
 		}
-		var names []string
-		for _, b := range list {
-			names = append(names, b.Name)
-		}
-		return &servedThreads{c, o}, func() {}, o.knows(names)
+		return &servedThreads{c, o}, func() {}, fromAndTo(o.from, o.to, names)
 	}
 	c, err := loadConfig(configFile)
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := o.knows(backendNames(c)); err != nil {
+	if err := fromAndTo(o.from, o.to, backendNames(c)); err != nil {
 		return nil, nil, err
 	}
 	e, closeAll, err := openEngine(ctx, c, fmt.Sprintf("move through it: add --server http://%s, and the key of a caller by --key or $CHATMUX_KEY.", c.Listen))
@@ -143,14 +139,6 @@ func (o *moveOptions) threads(ctx context.Context, configFile string) (migration
 		return nil, nil, errors.Join(err, closeAll())
 	}
 	return &storedThreads{e, o, tenants}, func() { _ = closeAll() }, nil
-}
-
-// knows refuses names that are no backends.
-func (o *moveOptions) knows(names []string) error {
-	if err := isBackend("from", o.from, names); err != nil {
-		return err
-	}
-	return isBackend("to", o.to, names)
 }
 
 // movePage is how many threads are listed at once.

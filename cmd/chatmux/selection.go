@@ -106,3 +106,11 @@ func isBackend(flag, value string, names []string) error {
 	}
 	return nil
 }
+
+// fromAndTo refuses two flags that name no backends.
+func fromAndTo(from, to string, names []string) error {
+	if err := isBackend("from", from, names); err != nil {
+		return err
+	}
+	return isBackend("to", to, names)
+}

@@ -242,7 +242,7 @@ func OpenBackend(spec adapters.Spec, c config.Backend, log *zap.Logger, metrics 
 		bot = b.BotID()
 	}
 	return backend.New(backend.Options{
-		Name: c.Name, Vendor: spec.Name, Bot: bot, Adapter: adapter, Total: c.Timeouts.Total,
+		Name: c.Name, Vendor: spec.Name, Bot: bot, Adapter: adapter, Tells: spec.Tells, Total: c.Timeouts.Total,
 		Breaker: backend.BreakerOptions(c.Breaker), Retry: backend.RetryOptions(c.Retry),
 		MaxInFlight: c.MaxInFlight, Log: log, Metrics: metrics,
 	}), nil

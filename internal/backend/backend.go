@@ -38,7 +38,8 @@ type Options struct {
 	Vendor      string // the adapter's name
 	Bot         string // the vendor's id of the bot, where settings name one
 	Adapter     adapters.Adapter
-	Total       time.Duration // the longest that one call may take
+	Tells       []adapters.Extra // what the vendor tells beside the text of its answers
+	Total       time.Duration    // the longest that one call may take
 	Breaker     BreakerOptions
 	Retry       RetryOptions
 	MaxInFlight int
@@ -58,6 +59,7 @@ type RetryOptions struct {
 type Backend struct {
 	name, vendor, bot string
 	adapter           adapters.Adapter
+	tells             []adapters.Extra
 	total             time.Duration
 	retry             RetryOptions
 	log               *zap.Logger
@@ -76,7 +78,7 @@ type Backend struct {
 // New puts an adapter behind its guards.
 func New(o Options) *Backend {
 	b := &Backend{
-		name: o.Name, vendor: o.Vendor, bot: o.Bot, adapter: o.Adapter, total: o.Total, retry: o.Retry,
+		name: o.Name, vendor: o.Vendor, bot: o.Bot, adapter: o.Adapter, tells: o.Tells, total: o.Total, retry: o.Retry,
 		log: o.Log.With(zap.String("backend", o.Name)), metrics: o.Metrics, slots: make(chan struct{}, o.MaxInFlight),
 	}
 	b.sends = newBreaker(o.Breaker, func(c change) {

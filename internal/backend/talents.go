@@ -47,6 +47,15 @@ func Capabilities(a adapters.Adapter) []string {
 // Capabilities names what the backend can do beside sending, in a fixed order.
 func (b *Backend) Capabilities() []string { return Capabilities(b.adapter) }
 
+// Tells names what the vendor tells beside the text of its answers.
+func (b *Backend) Tells() []string {
+	names := make([]string, len(b.tells))
+	for i, extra := range b.tells {
+		names[i] = string(extra)
+	}
+	return names
+}
+
 // Stateful reports whether the vendor keeps the conversation. One that does not is
 // given what was said before with every message.
 func (b *Backend) Stateful() bool { return !adapters.Has[adapters.History](b.adapter) }

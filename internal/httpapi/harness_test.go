@@ -22,6 +22,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"chatmux/internal/engine"
+	"chatmux/internal/migration"
 	"chatmux/internal/telemetry"
 	"chatmux/normalize"
 )
@@ -101,7 +102,11 @@ type (
 		Thread, Message string
 		Feedback        normalize.Feedback
 	}
-	askedMove    struct{ Thread, Backend, Carry string }
+	askedMove struct{ Thread, Backend, Carry string }
+	askedPlan struct {
+		From engine.Origin
+		Plan engine.PlanRequest
+	}
 	askedExplain struct {
 		From engine.Origin
 		Send engine.SendRequest
@@ -239,6 +244,11 @@ func (f *fakeEngine) Backend(name string) (engine.BackendState, error) {
 		}
 	}
 	return engine.BackendState{}, normalize.Errorf(normalize.KindNotFound, "no backend is named %q", name)
+}
+
+func (f *fakeEngine) Plan(_ context.Context, from engine.Origin, plan engine.PlanRequest) (migration.Report, error) {
+	survey := migration.NewSurvey(migration.Side{Name: plan.From, Capabilities: []string{}, Tells: []string{}}, migration.Side{Name: plan.To, Capabilities: []string{}, Tells: []string{}})
+	return survey.Report(migration.Filter{Tenant: &from.Caller.Tenant}, time.Date(2026, 3, 4, 10, 15, 31, 480e6, time.UTC)), f.note(askedPlan{from, plan})
 }
 
 func (f *fakeEngine) Explain(from engine.Origin, send engine.SendRequest) (engine.Explanation, error) {

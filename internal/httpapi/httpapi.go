@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"chatmux/internal/engine"
+	"chatmux/internal/migration"
 	"chatmux/internal/telemetry"
 	"chatmux/normalize"
 )
@@ -43,6 +44,7 @@ type Engine interface {
 	Message(ctx context.Context, from engine.Origin, threadID, messageID string, raw bool) (normalize.Message, error)
 	SetFeedback(ctx context.Context, from engine.Origin, threadID, messageID string, feedback normalize.Feedback) (normalize.Message, error)
 	Move(ctx context.Context, from engine.Origin, threadID, backend, carry string) (normalize.Thread, error)
+	Plan(ctx context.Context, from engine.Origin, plan engine.PlanRequest) (migration.Report, error)
 	Backends() []engine.BackendState
 	Backend(name string) (engine.BackendState, error)
 	Explain(from engine.Origin, send engine.SendRequest) (engine.Explanation, error)

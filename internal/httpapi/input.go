@@ -670,16 +670,23 @@ func (in *input) filter(values url.Values) engine.ThreadFilter {
 		Tag:     in.param(values, "tag", maxField),
 		Query:   in.param(values, "q", maxQuery),
 	}
-	if s := in.param(values, "updated_after", maxField); s != "" {
-		t, err := time.Parse(time.RFC3339, s)
-		if err != nil {
-			in.at("updated_after", func() {
-				in.wrong("must be a time as 2026-03-04T10:15:31Z; a + in a query has to be written %%2B")
-			})
-		}
-		f.UpdatedAfter = t
-	}
+	f.UpdatedAfter = in.moment(values, "updated_after")
 	return f
+}
+
+// moment reads a time; zero where there is none.
+func (in *input) moment(values url.Values, name string) (t time.Time) {
+	s := in.param(values, name, maxField)
+	if s == "" {
+		return t
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		in.at(name, func() {
+			in.wrong("must be a time as 2026-03-04T10:15:31Z; a + in a query has to be written %%2B")
+		})
+	}
+	return t
 }
 
 // header gives the one value of a header, and whether it is there.

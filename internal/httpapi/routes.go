@@ -70,6 +70,9 @@ func endpoints(metrics http.Handler) []endpoint {
 		{path: "/v1/routes/explain", methods: []method{
 			{http.MethodPost, gateKey, (*call).explain},
 		}},
+		{path: "/v1/plan", methods: []method{
+			{http.MethodGet, gateKey, (*call).plan},
+		}},
 		{path: "/v1/backends", methods: []method{
 			{http.MethodGet, gateKey, (*call).listBackends},
 		}},

@@ -29,6 +29,7 @@ const (
 	selectTaken
 	selectErasures
 	selectUntouched
+	selectUses
 
 	begin
 	commit
@@ -157,6 +158,12 @@ var queries = [queryCount]string{
 		FROM erasures e WHERE e.due <= $1 ORDER BY e.due, e.thread_id, e.seq LIMIT $2`,
 	selectUntouched: `SELECT t.id FROM threads t WHERE t.tenant = $1 AND t.updated_at < $2
 		AND NOT EXISTS (SELECT 1 FROM sends s WHERE s.thread_id = t.id) ORDER BY t.updated_at, t.id LIMIT $3`,
+
+	// Texts are not read: of a large store they are the most.
+	selectUses: `SELECT m.seq, m.id, m.thread_id, m.role, m.type, m.status, m.reason, '', m.backend, m.remote_id,
+		m.in_reply_to, m.doc, m.created_at, '', octet_length(m.text)
+		FROM ` + messageTables + ` WHERE t.tenant = $1 AND t.backend = $2 AND m.thread_id >= $3 AND m.thread_id <= $4
+		AND (m.thread_id > $5 OR m.seq > $6) ORDER BY m.thread_id, m.seq LIMIT $7`,
 
 	begin:    `{begin}`,
 	commit:   `COMMIT`,
