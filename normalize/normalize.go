@@ -142,6 +142,7 @@ type Remote struct {
 type Thread struct {
 	ID           string
 	Tenant       string // whose thread it is; never shown
+	Asked        string // the dialect and the bot that its client asked for, as sitegpt/365…; empty: our own API; never shown
 	Backend      string
 	Route        string
 	User         User

@@ -135,7 +135,7 @@ func scanThread(row scanner) (t StoredThread, bindings int, err error) {
 	var tags, doc, raw string
 	var created, updated, left int64
 	var b bindingRow
-	err = row.Scan(&t.ID, &t.Tenant, &t.Backend, &t.Route, &t.User.ID, &t.Mode, &t.Status, &t.Title, &tags, &doc, &t.Carry,
+	err = row.Scan(&t.ID, &t.Tenant, &t.Asked, &t.Backend, &t.Route, &t.User.ID, &t.Mode, &t.Status, &t.Title, &tags, &doc, &t.Carry,
 		&t.MessageCount, &t.Version, &created, &updated, &left, &bindings,
 		&b.Backend, &b.Vendor, &b.Bot, &b.Remote.ThreadID, &b.Remote.UserID, &b.since, &b.until, &b.Reason, &raw)
 	if err != nil {

@@ -19,6 +19,11 @@ const (
 	selectHistory
 	selectSeq
 	selectKey
+	selectRemoteThread
+	selectRemoteMessage
+	selectAnyMessage
+	selectRecord
+	selectClaim
 	selectUnsettled
 	selectEvents
 	selectProgress
@@ -73,6 +78,10 @@ const (
 	updateKey
 	clearKeys
 	deleteKeys
+	insertRecord
+	updateRecord
+	insertClaim
+	updateCarry
 	updateProbe
 	insertErasure
 	postponeErasure
@@ -86,7 +95,7 @@ const (
 const (
 	bindingColumns = `COALESCE(b.backend, ''), COALESCE(b.vendor, ''), COALESCE(b.bot, ''), COALESCE(b.remote_id, ''),
 		COALESCE(b.remote_user, ''), COALESCE(b.since, 0), COALESCE(b.until, 0), COALESCE(b.reason, '')`
-	threadColumns = `t.id, t.tenant, t.backend, t.route, t.user_id, t.mode, t.status, t.title, t.tags, t.doc, t.carry,
+	threadColumns = `t.id, t.tenant, t.asked, t.backend, t.route, t.user_id, t.mode, t.status, t.title, t.tags, t.doc, t.carry,
 		t.message_count, t.version, t.created_at, t.updated_at, COALESCE(s.until - {now}, 0),
 		t.binding_count, ` + bindingColumns
 	threadTables = `threads t LEFT JOIN bindings b ON b.thread_id = t.id AND b.seq = t.binding_count LEFT JOIN sends s ON s.thread_id = t.id`
@@ -146,6 +155,16 @@ var queries = [queryCount]string{
 		WHERE e.thread_id = $1 AND t.tenant = $2 AND e.doc = $3`,
 	selectProgress: `SELECT COALESCE((SELECT MAX(e.seq) FROM events e WHERE e.thread_id = t.id), 0), COALESCE(s.message_id, ''), COALESCE(s.partial, '')
 		FROM threads t LEFT JOIN sends s ON s.thread_id = t.id WHERE t.id = $1`,
+	// Who holds, or held, a conversation of a vendor's; of several the last one.
+	selectRemoteThread: `SELECT b.thread_id, t.tenant FROM bindings b JOIN threads t ON t.id = b.thread_id
+		WHERE b.vendor = $1 AND b.bot = $2 AND b.remote_id = $3 AND b.remote_id <> '' AND ($4 = '' OR t.tenant = $4)
+		ORDER BY b.since DESC, b.thread_id LIMIT 1`,
+	selectAnyMessage: `SELECT ` + messageColumns + `, '' FROM ` + messageTables + ` WHERE m.id = $1 AND t.tenant = $2`,
+	selectRemoteMessage: `SELECT ` + messageColumns + `, '' FROM ` + messageTables + `
+		WHERE m.remote_id = $1 AND m.remote_id <> '' AND t.tenant = $2 ORDER BY m.created_at DESC, m.id LIMIT 1`,
+	selectRecord: `SELECT r.value, COALESCE(r.thread_id, '') FROM records r WHERE r.tenant = $1 AND r.dialect = $2 AND r.name = $3`,
+	selectClaim: `SELECT c.thread_id, t.tenant FROM claims c JOIN threads t ON t.id = c.thread_id
+		WHERE c.vendor = $1 AND c.bot = $2 AND c.kind = $3 AND c.remote_id = $4`,
 	selectProbe: `SELECT at FROM probe WHERE id = 1`,
 
 	selectTenant: `SELECT t.tenant FROM threads t WHERE t.tenant > $1 ORDER BY t.tenant LIMIT 1`,
@@ -179,8 +198,8 @@ var queries = [queryCount]string{
 		WHERE s.until - {now} <= $1 ORDER BY s.thread_id LIMIT $2{skip}`,
 
 	insertThread: `INSERT INTO threads (id, tenant, backend, route, user_id, mode, status, title, tags, doc, raw, carry,
-		message_count, last_seq, binding_count, version, touched, created_at, updated_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, '', 0, 0, 0, 1, 0, $12, $13) ON CONFLICT (id) DO NOTHING`,
+		message_count, last_seq, binding_count, version, touched, created_at, updated_at, asked)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, '', 0, 0, 0, 1, 0, $12, $13, $14) ON CONFLICT (id) DO NOTHING`,
 	updateThread: `UPDATE threads SET backend = $2, route = $3, user_id = $4, mode = $5, status = $6, title = $7, tags = $8, doc = $9,
 		raw = CASE WHEN $10 = '' THEN raw ELSE $10 END, carry = $11, message_count = message_count + $12, last_seq = $13,
 		binding_count = $14, version = $15, touched = $16, updated_at = $17 WHERE id = $1`,
@@ -246,6 +265,12 @@ var queries = [queryCount]string{
 		SELECT k.tenant, k.key FROM idempotency_keys k WHERE k.created_at < $1
 		AND NOT EXISTS (SELECT 1 FROM sends s WHERE s.thread_id = k.thread_id AND s.message_id = k.message_id)
 		ORDER BY k.created_at LIMIT $2)`,
+
+	insertRecord: `INSERT INTO records (tenant, dialect, name, thread_id, value) VALUES ($1, $2, $3, NULLIF($4, ''), $5)
+		ON CONFLICT (tenant, dialect, name) DO NOTHING`,
+	updateRecord: `UPDATE records SET thread_id = NULLIF($4, ''), value = $5 WHERE tenant = $1 AND dialect = $2 AND name = $3`,
+	insertClaim:  `INSERT INTO claims (vendor, bot, kind, remote_id, thread_id) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`,
+	updateCarry:  `UPDATE threads SET carry = $2 WHERE id = $1`,
 
 	updateProbe: `UPDATE probe SET at = $1 WHERE id = 1`,
 

@@ -124,6 +124,11 @@ type ThreadFilter struct {
 	Tag          string // id or name
 	UpdatedAfter time.Time
 	Query        string // text that a message contains
+
+	// Dialect selects the threads that clients of this dialect asked for, and those
+	// that a conversation of the vendor of that name holds or held; Bot of those the
+	// ones of that bot.
+	Dialect, Bot string
 }
 
 // Position is where a page begins: after the row with this time and id. The zero
@@ -137,6 +142,7 @@ type Position struct {
 // Range asks for one page.
 type Range struct {
 	After     Position
+	Offset    int // how many rows to pass over, beginning at After; of threads only
 	Limit     int
 	Ascending bool
 	Raw       bool // load the vendors' own objects too

@@ -317,7 +317,7 @@ func deletedThreadLeavesNothing(t *testing.T, f *fixture) {
 	if state.Found {
 		t.Error("its key is still there")
 	}
-	for _, table := range []string{"thread_tags", "bindings", "messages", "sends", "attempts", "idempotency_keys"} {
+	for _, table := range []string{"thread_tags", "bindings", "messages", "sends", "attempts", "idempotency_keys", "records", "claims"} {
 		if n := f.count("SELECT COUNT(*) FROM "+table+" WHERE thread_id = $1", thread.ID); n != 0 {
 			t.Errorf("%d rows left in %s", n, table)
 		}

@@ -22,7 +22,7 @@ func (s *Store) CreateThread(ctx context.Context, t normalize.Thread) error {
 
 func (s *session) createThread(t *normalize.Thread, row threadRow) error {
 	n, err := s.exec(insertThread, t.ID, t.Tenant, t.Backend, t.Route, t.User.ID, string(t.Mode), string(t.Status), t.Title,
-		row.tags, row.doc, row.raw, millis(t.CreatedAt), millis(t.UpdatedAt))
+		row.tags, row.doc, row.raw, millis(t.CreatedAt), millis(t.UpdatedAt), t.Asked)
 	if err != nil {
 		return err
 	}
@@ -132,9 +132,9 @@ func (s *Store) Threads(ctx context.Context, f ThreadFilter, r Range) (threads [
 	return threads, more, nil
 }
 
-// threadsQuery puts the statement of a list together. Only the values of a filter
+// threadsWhere puts the condition of a list together. Only the values of a filter
 // are the caller's, and they are all parameters.
-func threadsQuery(f ThreadFilter, r Range) (text string, args []any) {
+func threadsWhere(f ThreadFilter) (text string, args []any) {
 	where := []string{"t.tenant = $1"}
 	args = []any{f.Tenant}
 	add := func(condition string, values ...any) {
@@ -175,6 +175,18 @@ func threadsQuery(f ThreadFilter, r Range) (text string, args []any) {
 		add(`EXISTS (SELECT 1 FROM messages m WHERE m.thread_id = t.id AND lower(m.text) LIKE ? ESCAPE '\')`,
 			"%"+escapeLike.Replace(lowerASCII(f.Query))+"%")
 	}
+	if f.Dialect != "" && f.Bot != "" {
+		add("(t.asked = ? OR EXISTS (SELECT 1 FROM bindings x WHERE x.thread_id = t.id AND x.vendor = ? AND x.bot = ?))",
+			f.Dialect+"/"+f.Bot, f.Dialect, f.Bot)
+	} else if f.Dialect != "" {
+		add("(t.asked LIKE ? OR EXISTS (SELECT 1 FROM bindings x WHERE x.thread_id = t.id AND x.vendor = ?))", f.Dialect+"/%", f.Dialect)
+	}
+	return strings.Join(where, " AND "), args
+}
+
+// threadsQuery puts the statement of a list together.
+func threadsQuery(f ThreadFilter, r Range) (text string, args []any) {
+	where, args := threadsWhere(f)
 	compare, order := "<", "DESC"
 	if r.Ascending {
 		compare, order = ">", "ASC"
@@ -184,18 +196,34 @@ func threadsQuery(f ThreadFilter, r Range) (text string, args []any) {
 	case r.ByID:
 		key = "t.id"
 		if r.After.ID != "" {
-			add("t.id "+compare+" ?", r.After.ID)
+			args = append(args, r.After.ID)
+			where += fmt.Sprintf(" AND t.id %s $%d", compare, len(args))
 		}
 	case r.After != (Position{}):
-		add("(t.updated_at, t.id) "+compare+" (?, ?)", millis(r.After.Time), r.After.ID)
+		args = append(args, millis(r.After.Time), r.After.ID)
+		where += fmt.Sprintf(" AND (t.updated_at, t.id) %s ($%d, $%d)", compare, len(args)-1, len(args))
 	}
 	raw := "''"
 	if r.Raw {
 		raw = "t.raw"
 	}
 	args = append(args, int64(r.Limit)+1)
-	return fmt.Sprintf("SELECT %s, %s FROM %s WHERE %s ORDER BY %s %s LIMIT $%d",
-		threadColumns, raw, threadTables, strings.Join(where, " AND "), key, order, len(args)), args
+	text = fmt.Sprintf("SELECT %s, %s FROM %s WHERE %s ORDER BY %s %s LIMIT $%d",
+		threadColumns, raw, threadTables, where, key, order, len(args))
+	if r.Offset > 0 {
+		args = append(args, int64(r.Offset))
+		text += fmt.Sprintf(" OFFSET $%d", len(args))
+	}
+	return text, args
+}
+
+// CountThreads counts the threads that a filter selects.
+func (s *Store) CountThreads(ctx context.Context, f ThreadFilter) (n int, err error) {
+	where, args := threadsWhere(f)
+	err = s.db.read(ctx, func(tx *session) error {
+		return tx.eachOf("SELECT COUNT(*) FROM threads t WHERE "+where, args, func(row scanner) error { return row.Scan(&n) })
+	})
+	return n, err
 }
 
 func lowerASCII(text string) string {

@@ -1,0 +1,230 @@
+package store
+
+import (
+	"context"
+	"errors"
+
+	"chatmux/normalize"
+)
+
+// ErrTaken: what is claimed at a vendor belongs to another tenant already.
+var ErrTaken = errors.New("store: belongs to another tenant")
+
+// The kinds of a Claim.
+const (
+	ClaimThread = "thread" // a conversation
+	ClaimUser   = "user"   // a person, where they have one conversation only
+)
+
+// Claim says of something at a vendor, which was there before us or is to be made
+// under a chosen id, that it belongs to one thread, and so to one tenant.
+type Claim struct {
+	Vendor, Bot, Kind, ID string
+}
+
+// Opening is a thread that is to be made, with what it is found by.
+type Opening struct {
+	Thread  normalize.Thread    // with its bindings; MessageCount is not taken from it
+	Said    []normalize.Message // what was said before, stored with it, oldest first
+	Carry   string              // see StoredThread
+	Dialect string              // whose Name it is
+	Name    string              // what a dialect's client calls the thread; empty: nothing
+	Claims  []Claim
+}
+
+// OpenThread makes a thread, its name and its claims in one commit. Where the name
+// stands for a thread of the tenant's already, or a claim is that thread's, nothing
+// is made (save the name) and that thread is returned; so of many calls at once one
+// makes it and all get it. ErrTaken: a claim is another tenant's.
+func (s *Store) OpenThread(ctx context.Context, o Opening) (t StoredThread, made bool, err error) {
+	row := encodeThread(&o.Thread)
+	said := make([]messageRow, len(o.Said))
+	for i, m := range o.Said {
+		said[i] = encodeMessage(m)
+	}
+	err = s.db.write(ctx, func(tx *session) error {
+		t, made = StoredThread{}, false
+		id, err := tx.opened(&o)
+		if err != nil {
+			return err
+		}
+		if id == "" {
+			made, id = true, o.Thread.ID
+			if err := tx.open(&o, row, said); err != nil {
+				return err
+			}
+		}
+		if o.Name != "" {
+			if err := tx.do(insertRecord, o.Thread.Tenant, o.Dialect, o.Name, id, []byte{}); err != nil {
+				return err
+			}
+		}
+		t, err = tx.thread(o.Thread.Tenant, id, false)
+		return err
+	})
+	if err != nil {
+		return StoredThread{}, false, err
+	}
+	return t, made, nil
+}
+
+// opened finds the thread that the name or a claim stands for; empty where there is
+// none.
+func (s *session) opened(o *Opening) (threadID string, err error) {
+	if o.Name != "" {
+		var value []byte
+		found, err := s.one(selectRecord, []any{o.Thread.Tenant, o.Dialect, o.Name}, &value, &threadID)
+		if err != nil || found {
+			return threadID, err
+		}
+	}
+	for _, c := range o.Claims {
+		owner, err := s.owner(c, &threadID)
+		switch {
+		case err != nil:
+			return "", err
+		case owner == o.Thread.Tenant:
+			return threadID, nil
+		case owner != "":
+			return "", ErrTaken
+		}
+	}
+	return "", nil
+}
+
+// owner finds whose something at a vendor is, by a claim or by a binding.
+func (s *session) owner(c Claim, threadID *string) (tenant string, err error) {
+	found, err := s.one(selectClaim, []any{c.Vendor, c.Bot, c.Kind, c.ID}, threadID, &tenant)
+	if err == nil && !found && c.Kind == ClaimThread {
+		_, err = s.one(selectRemoteThread, []any{c.Vendor, c.Bot, c.ID, ""}, threadID, &tenant)
+	}
+	return tenant, err
+}
+
+func (s *session) open(o *Opening, row threadRow, said []messageRow) error {
+	if err := s.createThread(&o.Thread, row); err != nil {
+		return err
+	}
+	for i, m := range said {
+		if err := s.addMessage(o.Thread.ID, int64(i+1), m); err != nil {
+			return err
+		}
+	}
+	if len(said) > 0 {
+		err := s.do(updateThreadAppended, o.Thread.ID, int64(len(said)), int64(len(said)), int64(2), millis(o.Thread.UpdatedAt))
+		if err != nil {
+			return err
+		}
+	}
+	for _, c := range o.Claims {
+		if err := s.do(insertClaim, c.Vendor, c.Bot, c.Kind, c.ID, o.Thread.ID); err != nil {
+			return err
+		}
+	}
+	if o.Carry == "" {
+		return nil
+	}
+	return s.do(updateCarry, o.Thread.ID, o.Carry)
+}
+
+// Claimed reports which thread something at a vendor belongs to; empty where it
+// belongs to nobody. ErrTaken: to another tenant's.
+func (s *Store) Claimed(ctx context.Context, tenant string, c Claim) (threadID string, err error) {
+	var owner string
+	err = s.db.read(ctx, func(tx *session) error {
+		owner, err = tx.owner(c, &threadID)
+		return err
+	})
+	switch {
+	case err != nil:
+		return "", err
+	case owner != "" && owner != tenant:
+		return "", ErrTaken
+	}
+	return threadID, nil
+}
+
+// RemoteThread returns the id of the tenant's thread that holds or held a vendor's
+// conversation. ErrNotFound.
+func (s *Store) RemoteThread(ctx context.Context, tenant, vendor, bot, remoteID string) (threadID string, err error) {
+	found := false
+	err = s.db.read(ctx, func(tx *session) error {
+		var owner string
+		found, err = tx.one(selectRemoteThread, []any{vendor, bot, remoteID, tenant}, &threadID, &owner)
+		return err
+	})
+	if err == nil && !found {
+		err = ErrNotFound
+	}
+	return threadID, err
+}
+
+// FindMessage reads a message of any of the tenant's threads by our id, or by the
+// vendor's. ErrNotFound.
+func (s *Store) FindMessage(ctx context.Context, tenant, id, remoteID string) (m normalize.Message, err error) {
+	var found []StoredMessage
+	err = s.db.read(ctx, func(tx *session) error {
+		if id != "" {
+			found, err = tx.messages(selectAnyMessage, id, tenant)
+		}
+		if err == nil && len(found) == 0 {
+			found, err = tx.messages(selectRemoteMessage, remoteID, tenant)
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return normalize.Message{}, err
+	case len(found) == 0:
+		return normalize.Message{}, ErrNotFound
+	}
+	return found[0].Message, nil
+}
+
+// Record is a small object that a dialect keeps by a name of its own, of one tenant.
+type Record struct {
+	Tenant, Dialect, Name string
+	ThreadID              string // the thread that it goes with, and is erased with; empty: none
+	Value                 []byte
+}
+
+// SaveRecord stores a record and returns it as it is stored now: with fresh, one
+// that is there already stays and comes back. ErrNotFound: no such thread of the
+// tenant's.
+func (s *Store) SaveRecord(ctx context.Context, r Record, fresh bool) (stored Record, err error) {
+	if r.Value == nil {
+		r.Value = []byte{}
+	}
+	err = s.db.write(ctx, func(tx *session) error {
+		stored = r
+		if r.ThreadID != "" {
+			if _, err := tx.state(r.Tenant, r.ThreadID); err != nil {
+				return err
+			}
+		}
+		n, err := tx.exec(insertRecord, r.Tenant, r.Dialect, r.Name, r.ThreadID, r.Value)
+		switch {
+		case err != nil || n > 0:
+			return err
+		case fresh:
+			_, err := tx.one(selectRecord, []any{r.Tenant, r.Dialect, r.Name}, &stored.Value, &stored.ThreadID)
+			return err
+		}
+		return tx.do(updateRecord, r.Tenant, r.Dialect, r.Name, r.ThreadID, r.Value)
+	})
+	return stored, err
+}
+
+// ReadRecord reads a record. ErrNotFound.
+func (s *Store) ReadRecord(ctx context.Context, tenant, dialect, name string) (r Record, err error) {
+	r = Record{Tenant: tenant, Dialect: dialect, Name: name}
+	found := false
+	err = s.db.read(ctx, func(tx *session) error {
+		found, err = tx.one(selectRecord, []any{tenant, dialect, name}, &r.Value, &r.ThreadID)
+		return err
+	})
+	if err == nil && !found {
+		err = ErrNotFound
+	}
+	return r, err
+}
