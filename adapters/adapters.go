@@ -147,6 +147,12 @@ type (
 		CreateThread(ctx context.Context, thread normalize.Thread) (RemoteThread, error)
 	}
 
+	// NamedThreadCreator creates an empty conversation under an id that the caller's
+	// client chose. An id that is taken is KindRejected.
+	NamedThreadCreator interface {
+		CreateNamedThread(ctx context.Context, thread normalize.Thread, id string) (RemoteThread, error)
+	}
+
 	// UserCreator creates the person at the vendor before the first message of a
 	// thread, where the vendor needs that; the returned id goes into
 	// Remote.UserID. Empty means that no person had to be created.

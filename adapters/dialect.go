@@ -24,12 +24,16 @@ type Dialect struct {
 	// Retry-After is set already where it applies. The method and the path of r may
 	// be none of the dialect's.
 	Fail func(w http.ResponseWriter, r *http.Request, requestID string, failure *normalize.Error)
+
+	// OnePerPerson says that a person has only one conversation with a bot at this
+	// vendor, so that the two are adopted together.
+	OnePerPerson bool
 }
 
 // Endpoint is one method of one path of a dialect.
 type Endpoint struct {
 	Method string
-	Path   string // below /{dialect}, beginning with a slash; {name} stands for one part of it
+	Path   string // below /{dialect}, beginning with a slash; {name} stands for one part of it. One that ends in a slash is served without it too
 	Send   bool   // it sends: it takes a place among the sends in flight
 
 	// Serve answers. An error that it returns, nothing being written yet, is written
@@ -52,10 +56,15 @@ type Desk interface {
 	// in front is adopted, if the route of this bot leads to the dialect's own vendor:
 	// a thread is made, bound to it. Else KindNotFound.
 	Find(ctx context.Context, bot, id string) (normalize.Thread, error)
+	// FindPerson reads a person from before chatmux was put in front by the vendor's
+	// own id, if the route of this bot leads to the dialect's own vendor. Else
+	// KindNotFound.
+	FindPerson(ctx context.Context, bot, id string) (normalize.User, error)
 	// FindMessage gives a message by our id, in its UUID form or as it is, or by the
 	// vendor's id.
 	FindMessage(ctx context.Context, id string) (normalize.Message, error)
 
+	// Open makes a thread; where one has its Name, or is its Person's, it gives that.
 	Open(ctx context.Context, o Opening) (normalize.Thread, error)
 	Threads(ctx context.Context, q ThreadQuery) (list []normalize.Thread, total int, err error)
 	UpdateThread(ctx context.Context, threadID string, c ThreadChange) (normalize.Thread, error)
@@ -75,17 +84,19 @@ type Desk interface {
 	Stream(ctx context.Context, r SendRequest, emit func(normalize.Event) error) error
 
 	// Record keeps a small object of the dialect's own (an end user, the thread of a
-	// chain of messages), by tenant, dialect and name. Recall gives it back, nil where
-	// there is none. With fresh, an object that exists is left as it is and given
-	// back instead.
-	Record(ctx context.Context, name string, value []byte, fresh bool) ([]byte, error)
+	// chain of messages), by tenant, dialect and name. Where it names a thread it is
+	// erased with that. Recall gives it back, nil where there is none. With fresh, an
+	// object that exists is left as it is and given back instead. A name may have
+	// 1024 bytes.
+	Record(ctx context.Context, name, threadID string, value []byte, fresh bool) ([]byte, error)
 	Recall(ctx context.Context, name string) ([]byte, error)
 }
 
 // Opening is what a dialect's client says of a thread to be made.
 type Opening struct {
 	Bot      string // the bot that the client asked for: what match.bot compares
-	Name     string // an id that the client chose for the thread; empty: ours will do
+	Name     string // an id that the client chose for the thread, of at most 512 bytes; empty: ours will do
+	Person   string // the vendor's own id of the person, as FindPerson took it; empty: none
 	User     normalize.User
 	Title    string
 	Metadata map[string]string
@@ -104,7 +115,8 @@ type SendRequest struct {
 	Role        normalize.Role // user where empty, or operator
 	Author      normalize.Author
 	// Earlier is what the client says was said before, in a thread that is made now:
-	// stored with it, and carried along to the vendor as after a move.
+	// stored with it, and carried along to the vendor as after a move. Role and Text
+	// are enough.
 	Earlier []normalize.Message
 }
 

@@ -168,7 +168,7 @@ func (c *completion) record(ctx context.Context) {
 	value, err := json.Marshal(point{Thread: c.thread, Message: c.message.ID})
 	if err == nil {
 		said := append(slices.Clone(c.req.before), c.req.last, saying{role: "assistant", text: c.said.Text()})
-		_, _ = c.d.Record(ctx, c.req.point(said...), value, false)
+		_, _ = c.d.Record(ctx, c.req.point(said...), c.thread, value, false)
 	}
 }
 

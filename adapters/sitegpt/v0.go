@@ -80,7 +80,11 @@ type createV0 struct {
 // create whose answer was lost can be found again: then the thread is read, once,
 // and the failure stands only if it is not there.
 func (v *v0) CreateThread(ctx context.Context, thread normalize.Thread) (adapters.RemoteThread, error) {
-	id := normalize.UUIDForm(thread.ID)
+	return v.CreateNamedThread(ctx, thread, normalize.UUIDForm(thread.ID))
+}
+
+// CreateNamedThread creates an empty thread under an id that somebody chose.
+func (v *v0) CreateNamedThread(ctx context.Context, thread normalize.Thread, id string) (adapters.RemoteThread, error) {
 	e, err := v.call(ctx, http.MethodPost, "/threads", nil, createV0{
 		ThreadID:      id,
 		Mode:          modeWord(thread.Mode),

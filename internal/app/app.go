@@ -51,6 +51,7 @@ type Options struct {
 type App struct {
 	config   *config.Config
 	specs    map[string]adapters.Spec
+	dialects []*adapters.Dialect // of all linked adapters, whether or not a backend has them
 	log      *zap.Logger
 	closeLog func() // where the log is ours
 	metrics  *telemetry.Metrics
@@ -137,6 +138,9 @@ func newApp(c *config.Config, o Options) *App {
 	a := &App{config: c, specs: make(map[string]adapters.Spec, len(o.Adapters)), log: o.Log, metrics: telemetry.New()}
 	for _, s := range o.Adapters {
 		a.specs[s.Name] = s
+		if s.Dialect != nil {
+			a.dialects = append(a.dialects, s.Dialect)
+		}
 	}
 	return a
 }
@@ -273,7 +277,7 @@ func (a *App) apiOptions() httpapi.Options {
 	o := httpapi.Options{Limits: httpapi.Limits{
 		Body: int64(limits.Body), InFlight: limits.InFlight,
 		HeadWait: limits.Stream.HeadWait, Heartbeat: limits.Stream.Heartbeat, Write: limits.Stream.Write,
-	}}
+	}, Dialects: a.dialects}
 	if a.admin == nil {
 		o.Metrics = a.metrics.Handler()
 	}

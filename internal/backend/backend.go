@@ -330,12 +330,18 @@ func (a *Admission) reportFailure(failure *normalize.Error) {
 	}
 }
 
-// CreateThread makes an empty conversation at the vendor. False where it cannot:
-// then nothing was called.
-func (b *Backend) CreateThread(ctx context.Context, thread normalize.Thread) (adapters.RemoteThread, bool, *normalize.Error) {
+// CreateThread makes an empty conversation at the vendor, under a chosen id where one
+// is given and NamesThreads. False where it cannot: then nothing was called.
+func (b *Backend) CreateThread(ctx context.Context, thread normalize.Thread, id string) (adapters.RemoteThread, bool, *normalize.Error) {
 	creator, ok := adapters.As[adapters.ThreadCreator](b.adapter)
 	if !ok {
 		return adapters.RemoteThread{}, false, nil
+	}
+	create := creator.CreateThread
+	if naming, ok := adapters.As[adapters.NamedThreadCreator](b.adapter); ok && id != "" {
+		create = func(ctx context.Context, thread normalize.Thread) (adapters.RemoteThread, error) {
+			return naming.CreateNamedThread(ctx, thread, id)
+		}
 	}
 	admission, refusal := b.Admit(ctx)
 	if refusal != nil {
@@ -344,11 +350,67 @@ func (b *Backend) CreateThread(ctx context.Context, thread normalize.Thread) (ad
 	defer admission.Release()
 	var made adapters.RemoteThread
 	failure := b.run(ctx, "create_thread", admission.ticket.report, func(ctx context.Context) (err error) {
-		made, err = creator.CreateThread(ctx, thread)
+		made, err = create(ctx, thread)
 		return err
 	})
 	cleanUpdate(&made.Update)
 	return made, true, failure
+}
+
+// ReadThread reads a conversation as the vendor knows it, with its messages where it
+// gives them along, cleaned. False where the vendor cannot tell: then nothing was
+// called.
+func (b *Backend) ReadThread(ctx context.Context, remote normalize.Remote) (adapters.RemoteThread, bool, *normalize.Error) {
+	reader, ok := adapters.As[adapters.ThreadReader](b.adapter)
+	if !ok {
+		return adapters.RemoteThread{}, false, nil
+	}
+	var read adapters.RemoteThread
+	failure := b.beside(ctx, b.lists, "read_thread", func(ctx context.Context) (err error) {
+		read, err = reader.ReadThread(ctx, remote)
+		return err
+	})
+	cleanUpdate(&read.Update)
+	for i := range read.Messages {
+		cleanMessage(&read.Messages[i])
+	}
+	return read, true, failure
+}
+
+// ReadUser reads a person as the vendor knows them. False where the vendor cannot
+// tell: then nothing was called.
+func (b *Backend) ReadUser(ctx context.Context, remote normalize.Remote) (normalize.User, bool, *normalize.Error) {
+	reader, ok := adapters.As[adapters.UserReader](b.adapter)
+	if !ok {
+		return normalize.User{}, false, nil
+	}
+	var user normalize.User
+	failure := b.beside(ctx, b.lists, "read_user", func(ctx context.Context) (err error) {
+		user, err = reader.ReadUser(ctx, remote)
+		return err
+	})
+	clean(&user.ID, &user.Name, &user.Email, &user.Phone, &user.Info)
+	return user, true, failure
+}
+
+// UpdateUser tells the vendor what is known about the person of a thread. A backend
+// that cannot gives KindUnsupported.
+func (b *Backend) UpdateUser(ctx context.Context, remote normalize.Remote, user normalize.User) *normalize.Error {
+	updater, ok := adapters.As[adapters.UserUpdater](b.adapter)
+	if !ok {
+		return b.named(&normalize.Error{Kind: normalize.KindUnsupported, Detail: "the backend keeps nothing about a person"})
+	}
+	return b.beside(ctx, b.control, "update_user", func(ctx context.Context) error { return updater.UpdateUser(ctx, remote, user) })
+}
+
+// Escalate asks the vendor's side to look at a conversation. A backend that cannot
+// gives KindUnsupported.
+func (b *Backend) Escalate(ctx context.Context, remote normalize.Remote, note string) *normalize.Error {
+	escalator, ok := adapters.As[adapters.Escalator](b.adapter)
+	if !ok {
+		return b.named(&normalize.Error{Kind: normalize.KindUnsupported, Detail: "the backend cannot escalate"})
+	}
+	return b.beside(ctx, b.control, "escalate", func(ctx context.Context) error { return escalator.Escalate(ctx, remote, note) })
 }
 
 // SwitchMode hands a conversation to a human or back to the bot at the vendor. A

@@ -93,5 +93,14 @@ func (b *Backend) TakesOperator() bool { return adapters.Has[adapters.OperatorSe
 // SwitchesMode reports whether the mode of a conversation can be switched.
 func (b *Backend) SwitchesMode() bool { return adapters.Has[adapters.ModeSwitcher](b.adapter) }
 
+// UpdatesUsers reports whether the vendor can be told about the person.
+func (b *Backend) UpdatesUsers() bool { return adapters.Has[adapters.UserUpdater](b.adapter) }
+
+// Escalates reports whether the vendor's side can be asked to look at a conversation.
+func (b *Backend) Escalates() bool { return adapters.Has[adapters.Escalator](b.adapter) }
+
+// NamesThreads reports whether a conversation can be created under a chosen id.
+func (b *Backend) NamesThreads() bool { return adapters.Has[adapters.NamedThreadCreator](b.adapter) }
+
 // CreatesThreads reports whether an empty conversation can be created.
 func (b *Backend) CreatesThreads() bool { return adapters.Has[adapters.ThreadCreator](b.adapter) }

@@ -31,7 +31,7 @@ func (e *Engine) CreateThread(ctx context.Context, o Origin, made NewThread) (no
 	}
 	if made.Backend != "" || made.Route != "" || t.Mode == normalize.ModeHuman {
 		t.Route = routeName(d.Route)
-		if failure := createAt(ctx, &t, u.backendsOf(d.Backends), made.Backend != "", u.Timeout); failure != nil {
+		if failure := createAt(ctx, &t, u.backendsOf(d.Backends), made.Backend != "", "", u.Timeout); failure != nil {
 			return normalize.Thread{}, failure
 		}
 	}
@@ -44,8 +44,11 @@ func (e *Engine) CreateThread(ctx context.Context, o Origin, made NewThread) (no
 
 // createAt makes the conversation of a new thread at the first backend that takes it,
 // and binds it there. Where the vendor makes none, only a backend that was asked for
-// by name gets the thread already; else the first message finds who takes it.
-func createAt(ctx context.Context, t *normalize.Thread, chain []*backend.Backend, named bool, timeout time.Duration) *normalize.Error {
+// by name gets the thread already; else the first message finds who takes it. The
+// conversation's id is the chosen one, where there is one and the vendor takes it.
+func createAt(
+	ctx context.Context, t *normalize.Thread, chain []*backend.Backend, named bool, chosen string, timeout time.Duration,
+) *normalize.Error {
 	var last *normalize.Error
 	for _, b := range chain {
 		if t.Mode == normalize.ModeHuman && !b.CreatesThreads() {
@@ -53,7 +56,7 @@ func createAt(ctx context.Context, t *normalize.Thread, chain []*backend.Backend
 			continue
 		}
 		ctx, cancel := context.WithTimeoutCause(ctx, timeout, &normalize.Error{Kind: normalize.KindDeadline})
-		failure := createOne(ctx, t, b, named)
+		failure := createOne(ctx, t, b, named, chosen)
 		cancel()
 		if failure == nil {
 			return nil
@@ -63,9 +66,9 @@ func createAt(ctx context.Context, t *normalize.Thread, chain []*backend.Backend
 	return last
 }
 
-func createOne(ctx context.Context, t *normalize.Thread, b *backend.Backend, named bool) *normalize.Error {
+func createOne(ctx context.Context, t *normalize.Thread, b *backend.Backend, named bool, chosen string) *normalize.Error {
 	wanted := t.Mode
-	remote, able, failure := b.CreateThread(ctx, *t)
+	remote, able, failure := b.CreateThread(ctx, *t, chosen)
 	if failure != nil {
 		return failure
 	}

@@ -25,6 +25,17 @@ type Origin struct {
 	Header  func(name string) string // the request's headers; nil where there are none
 }
 
+// asked is what is kept of the origin with a thread: dialect and bot.
+func (o Origin) asked() string {
+	if o.Dialect == "" || o.Dialect == Native {
+		return ""
+	}
+	return o.Dialect + "/" + o.Bot
+}
+
+// Native is the Dialect of our own API.
+const Native = "native"
+
 // NewThread is what a caller says of a thread to be made.
 type NewThread struct {
 	User     normalize.User
@@ -41,6 +52,7 @@ type ThreadPatch struct {
 	Metadata map[string]*string // merged; nil removes a key
 	Mode     *normalize.Mode
 	Status   *normalize.ThreadStatus
+	User     *normalize.User // fields that are not empty replace; the ID stays
 }
 
 // SendRequest is one message to be sent.

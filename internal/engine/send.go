@@ -287,7 +287,7 @@ func newThread(o Origin, made NewThread, at time.Time) normalize.Thread {
 		mode = normalize.ModeAI
 	}
 	return normalize.Thread{
-		ID: newID(normalize.PrefixThread), Tenant: o.Caller.Tenant, Backend: made.Backend, Route: made.Route, User: made.User, Mode: mode,
+		ID: newID(normalize.PrefixThread), Tenant: o.Caller.Tenant, Asked: o.asked(), Backend: made.Backend, Route: made.Route, User: made.User, Mode: mode,
 		Status: normalize.ThreadOpen, Title: made.Title, Metadata: made.Metadata, CreatedAt: at, UpdatedAt: at,
 	}
 }

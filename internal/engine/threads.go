@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 
+	"chatmux/internal/backend"
 	"chatmux/internal/store"
 	"chatmux/normalize"
 )
@@ -83,14 +85,23 @@ func (e *Engine) changeThread(ctx context.Context, o Origin, id string, change f
 
 // UpdateThread changes what a caller may change. The vendor is told of a changed
 // mode first; where it cannot switch it, that is KindUnsupported and nothing
-// changes.
+// changes. It is told of the person where it takes such a word.
 func (e *Engine) UpdateThread(ctx context.Context, o Origin, id string, patch ThreadPatch) (normalize.Thread, error) {
 	if patch.Mode != nil {
 		if err := e.switchMode(ctx, o, id, *patch.Mode); err != nil {
 			return normalize.Thread{}, err
 		}
 	}
+	if patch.User != nil {
+		if err := e.tellUser(ctx, o, id, *patch.User); err != nil {
+			return normalize.Thread{}, err
+		}
+	}
 	t, err := e.changeThread(ctx, o, id, func(t *store.StoredThread) error {
+		if u := patch.User; u != nil {
+			t.User.Name, t.User.Email = cmp.Or(u.Name, t.User.Name), cmp.Or(u.Email, t.User.Email)
+			t.User.Phone, t.User.Info = cmp.Or(u.Phone, t.User.Phone), cmp.Or(u.Info, t.User.Info)
+		}
 		if patch.Title != nil {
 			t.Title = *patch.Title
 		}
@@ -121,6 +132,23 @@ func (e *Engine) UpdateThread(ctx context.Context, o Origin, id string, patch Th
 	return t.Thread, nil
 }
 
+func (e *Engine) tellUser(ctx context.Context, o Origin, id string, user normalize.User) error {
+	t, err := e.readThread(ctx, o, id, false)
+	if err != nil {
+		return err
+	}
+	u := e.use()
+	defer u.release()
+	b, remote, nobody := u.holder(&t.Thread, (*backend.Backend).UpdatesUsers, "")
+	if nobody != nil {
+		return nil //nolint:nilerr // then only we know the person
+	}
+	if failure := b.UpdateUser(ctx, remote, user); failure != nil {
+		return failure
+	}
+	return nil
+}
+
 func (e *Engine) switchMode(ctx context.Context, o Origin, id string, mode normalize.Mode) error {
 	t, err := e.readThread(ctx, o, id, false)
 	if err != nil {
@@ -131,21 +159,33 @@ func (e *Engine) switchMode(ctx context.Context, o Origin, id string, mode norma
 	}
 	u := e.use()
 	defer u.release()
-	b := u.byName[t.Backend]
-	switch {
-	case b == nil:
-		return normalize.Errorf(normalize.KindUnsupported, "no backend serves this thread yet, so there is nobody to switch the mode of")
-	case !b.SwitchesMode():
-		return &normalize.Error{Kind: normalize.KindUnsupported, Backend: b.Name(), Detail: "the backend cannot switch the mode"}
+	b, remote, failure := u.holder(&t.Thread, (*backend.Backend).SwitchesMode, "the backend cannot switch the mode")
+	if failure == nil {
+		failure = b.SwitchMode(ctx, remote, mode)
 	}
-	remote := lastRemote(&t.Thread, b)
-	if remote.ThreadID == "" {
-		return &normalize.Error{Kind: normalize.KindUnsupported, Backend: b.Name(), Detail: "the backend has no conversation for this thread yet"}
-	}
-	if failure := b.SwitchMode(ctx, remote, mode); failure != nil {
+	if failure != nil {
 		return failure
 	}
 	return nil
+}
+
+// holder gives the backend that has a thread's conversation, and its ids there, if it
+// can do what is to be done; cannot says so where it cannot.
+func (u *setup) holder(t *normalize.Thread, can func(*backend.Backend) bool, cannot string) (*backend.Backend, normalize.Remote, *normalize.Error) {
+	b := u.byName[t.Backend]
+	switch {
+	case b == nil:
+		return nil, normalize.Remote{}, normalize.Errorf(normalize.KindUnsupported, "no backend serves this thread yet, so there is nobody to tell")
+	case !can(b):
+		return nil, normalize.Remote{}, &normalize.Error{Kind: normalize.KindUnsupported, Backend: b.Name(), Detail: cannot}
+	}
+	remote := lastRemote(t, b)
+	if remote.ThreadID == "" {
+		return nil, remote, &normalize.Error{
+			Kind: normalize.KindUnsupported, Backend: b.Name(), Detail: "the backend has no conversation for this thread yet",
+		}
+	}
+	return b, remote, nil
 }
 
 // Messages lists a thread's transcript and the cursor of the next page; empty on

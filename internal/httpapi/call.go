@@ -15,6 +15,7 @@ import (
 	"github.com/gorilla/mux"
 	"go.uber.org/zap"
 
+	"chatmux/adapters"
 	"chatmux/internal/engine"
 	"chatmux/normalize"
 )
@@ -38,6 +39,7 @@ type call struct {
 	start  time.Time
 	route  string // the path's template; empty: no such path
 	send   bool
+	tongue *adapters.Dialect // nil: our own API
 	who    *caller
 	asked  bool   // the engine was asked to send
 	places func() // gives back the places that a send takes; nil where it has none
@@ -109,7 +111,7 @@ func (c *call) enter(e *endpoint) {
 	}
 	if m.gate != gateOpen {
 		c.Header().Set("Cache-Control", "no-store")
-		if c.who = a.callers.Load().find(c.r.Header["Authorization"]); c.who == nil {
+		if c.who = a.callers.Load().find(c.key()); c.who == nil {
 			c.fail(&normalize.Error{Kind: normalize.KindUnauthenticated})
 			return
 		}
@@ -142,9 +144,17 @@ func (c *call) handOver() func() {
 	return leave
 }
 
+// key is what the caller presents; empty: nothing that could be a key.
+func (c *call) key() string {
+	if c.tongue != nil {
+		return c.tongue.Key(c.r.Header)
+	}
+	return bearer(c.r.Header["Authorization"])
+}
+
 // origin says where this request comes from.
 func (c *call) origin() engine.Origin {
-	return engine.Origin{Caller: c.who.Caller, Dialect: "native", Header: c.r.Header.Get}
+	return engine.Origin{Caller: c.who.Caller, Dialect: engine.Native, Header: c.r.Header.Get}
 }
 
 // pathID reads one of our ids out of the path. What is no such id is answered
@@ -163,7 +173,8 @@ func (c *call) pathPart(name string) string {
 	return part
 }
 
-// fail answers with a problem object.
+// fail answers with a problem object, or in the words of the dialect. Where the head
+// is out already nothing can be said any more.
 func (c *call) fail(err error) {
 	e := normalize.AsError(err)
 	policy := e.Kind.Policy()
@@ -171,7 +182,10 @@ func (c *call) fail(err error) {
 	if e.Backend != "" {
 		c.backend = e.Backend
 	}
-	if policy.Status == http.StatusUnauthorized {
+	if c.status != 0 {
+		return
+	}
+	if policy.Status == http.StatusUnauthorized && c.tongue == nil {
 		c.Header().Set("WWW-Authenticate", "Bearer")
 	}
 	c.setRetryAfter(policy.Status, e.RetryAfter)
@@ -179,6 +193,10 @@ func (c *call) fail(err error) {
 		// Without a deadline a slow body would hold up the refusal. It cannot be set
 		// where there is no connection, and is not needed there.
 		_ = http.NewResponseController(c).SetReadDeadline(time.Now().Add(drainGrace))
+	}
+	if c.tongue != nil {
+		c.tongue.Fail(c, c.r, c.id, e)
+		return
 	}
 	buf := getBuffer()
 	defer putBuffer(buf)

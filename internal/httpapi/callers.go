@@ -113,15 +113,13 @@ func (c *caller) inherit(old *caller) {
 	}
 }
 
-// find returns who presents these Authorization headers, or nil. Whatever is not
-// exactly one header with one Bearer key is nobody, and all of that looks the
-// same from outside.
-func (t *callers) find(authorization []string) *caller {
+// find returns who presents this key, or nil. Whatever can be no key is nobody, and
+// all of that looks the same from outside.
+func (t *callers) find(key string) *caller {
 	if t.open != nil {
 		return t.open
 	}
-	key, ok := bearer(authorization)
-	if !ok {
+	if key == "" || !visibleASCII(key) {
 		return nil
 	}
 	hash := sha256.Sum256([]byte(key))
@@ -132,13 +130,13 @@ func (t *callers) find(authorization []string) *caller {
 	return c
 }
 
-func bearer(authorization []string) (key string, ok bool) {
+// bearer returns the key of exactly one header with one Bearer key; else nothing.
+func bearer(authorization []string) string {
 	const scheme = "Bearer "
 	if len(authorization) != 1 || len(authorization[0]) <= len(scheme) || !strings.EqualFold(authorization[0][:len(scheme)], scheme) {
-		return "", false
+		return ""
 	}
-	key = authorization[0][len(scheme):]
-	return key, visibleASCII(key)
+	return authorization[0][len(scheme):]
 }
 
 // visibleASCII reports whether s has nothing but printable ASCII characters other

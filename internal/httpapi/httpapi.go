@@ -16,6 +16,7 @@ import (
 	"github.com/gorilla/mux"
 	"go.uber.org/zap"
 
+	"chatmux/adapters"
 	"chatmux/internal/engine"
 	"chatmux/internal/migration"
 	"chatmux/internal/telemetry"
@@ -48,6 +49,19 @@ type Engine interface {
 	Backends() []engine.BackendState
 	Backend(name string) (engine.BackendState, error)
 	Explain(from engine.Origin, send engine.SendRequest) (engine.Explanation, error)
+
+	// What dialects ask beside that.
+	FindThread(ctx context.Context, from engine.Origin, id string, onePerPerson bool) (normalize.Thread, error)
+	FindPerson(ctx context.Context, from engine.Origin, id string) (normalize.User, error)
+	FindMessage(ctx context.Context, from engine.Origin, id string) (normalize.Message, error)
+	OpenThread(ctx context.Context, from engine.Origin, opening engine.Opening) (normalize.Thread, error)
+	AskedThreads(ctx context.Context, from engine.Origin, filter engine.ThreadFilter, span engine.Span) ([]normalize.Thread, int, error)
+	MessagesAt(ctx context.Context, from engine.Origin, threadID string, spoken bool, span engine.Span) ([]normalize.Message, int, error)
+	Escalate(ctx context.Context, from engine.Origin, id, note string) (normalize.Thread, error)
+	Record(ctx context.Context, from engine.Origin, name, threadID string, value []byte, fresh bool) ([]byte, error)
+	Recall(ctx context.Context, from engine.Origin, name string) ([]byte, error)
+	Choices(from engine.Origin) (routes, backends []string)
+
 	// Ready reports why no send could be served now; nil when it could.
 	Ready(ctx context.Context) error
 }
@@ -69,6 +83,7 @@ type Options struct {
 	Metrics      http.Handler     // what /metrics answers; nil: that path does not exist
 	NewRequestID func() string    // default: req_ and a UUIDv7
 	Now          func() time.Time // default: time.Now
+	Dialects     []*adapters.Dialect
 }
 
 // API is the handler. It is meant for a server with ReadHeaderTimeout 10 s,
@@ -82,6 +97,7 @@ type API struct {
 	log       *zap.Logger
 	metrics   *telemetry.Metrics
 	callers   atomic.Pointer[callers]
+	dialects  []*adapters.Dialect
 	endpoints []endpoint
 	router    *mux.Router
 
@@ -124,7 +140,8 @@ func New(e Engine, o Options, log *zap.Logger, metrics *telemetry.Metrics) (*API
 	if err := a.SetCallers(o.Callers); err != nil {
 		return nil, err
 	}
-	a.endpoints = endpoints(o.Metrics)
+	a.dialects = o.Dialects
+	a.endpoints = endpoints(o.Metrics, o.Dialects)
 	a.router = a.newRouter()
 	return a, nil
 }

@@ -348,9 +348,14 @@ func typeOf(contentType string) normalize.MessageType {
 func (in *input) url(v value) string {
 	problems := len(in.problems)
 	s := in.text(v, maxURL)
-	if len(in.problems) > problems || v.kind() == 'n' {
+	if len(in.problems) > problems || v.kind() == 'n' || !in.leads(s) {
 		return ""
 	}
+	return s
+}
+
+// leads checks that a text is such a URL.
+func (in *input) leads(s string) bool {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil || !u.IsAbs():
@@ -360,9 +365,9 @@ func (in *input) url(v value) string {
 	case u.Hostname() == "":
 		in.wrong("must name a host")
 	default:
-		return s
+		return true
 	}
-	return ""
+	return false
 }
 
 // threadField reads a member that describes a thread to be made.

@@ -122,12 +122,17 @@ func (c *call) sendOptions(in *input, body []byte) (o sendOptions) {
 	return o
 }
 
-// turn answers a send: with what was said, with the stored answer of an earlier
-// request, or with what went wrong.
-func (c *call) turn(t engine.Turn, err error, raw bool) error {
+// sentBy says in the head, and for the log, who answered a send.
+func (c *call) sentBy(t *engine.Turn) {
 	if t.Backend != "" {
 		c.answeredBy(t.Backend, t.Route, t.Upstream)
 	}
+}
+
+// turn answers a send: with what was said, with the stored answer of an earlier
+// request, or with what went wrong.
+func (c *call) turn(t engine.Turn, err error, raw bool) error {
+	c.sentBy(&t)
 	if err != nil {
 		return err
 	}

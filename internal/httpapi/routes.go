@@ -6,6 +6,7 @@ import (
 
 	"github.com/gorilla/mux"
 
+	"chatmux/adapters"
 	"chatmux/normalize"
 )
 
@@ -13,7 +14,8 @@ import (
 type endpoint struct {
 	path    string
 	methods []method
-	allow   string // value of the Allow header
+	allow   string            // value of the Allow header
+	tongue  *adapters.Dialect // nil: our own API
 }
 
 // method is what one method of a path does.
@@ -34,7 +36,7 @@ const (
 
 // endpoints is the table of everything that is served. The router tries paths one
 // after the other, so those of messages stand first.
-func endpoints(metrics http.Handler) []endpoint {
+func endpoints(metrics http.Handler, dialects []*adapters.Dialect) []endpoint {
 	list := []endpoint{
 		{path: "/v1/threads/{thread}/messages", methods: []method{
 			{http.MethodGet, gateKey, (*call).listMessages},
@@ -91,6 +93,9 @@ func endpoints(metrics http.Handler) []endpoint {
 			return nil
 		}}}})
 	}
+	for _, d := range dialects {
+		list = append(list, dialectEndpoints(d)...)
+	}
 	for i := range list {
 		list[i].allow = allow(list[i].methods)
 	}
@@ -128,14 +133,20 @@ func (a *API) newRouter() *mux.Router {
 	router := mux.NewRouter().UseEncodedPath().SkipClean(true)
 	for i := range a.endpoints {
 		e := &a.endpoints[i]
-		router.HandleFunc(e.path, func(w http.ResponseWriter, r *http.Request) {
+		serve := func(w http.ResponseWriter, r *http.Request) {
 			c := w.(*call)
-			c.r, c.route = r, e.path
+			c.r, c.route, c.tongue = r, e.path, e.tongue
 			c.enter(e)
-		})
+		}
+		router.HandleFunc(e.path, serve)
+		if bare, slash := strings.CutSuffix(e.path, "/"); slash {
+			router.HandleFunc(bare, serve)
+		}
 	}
-	router.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.(*call).fail(&normalize.Error{Kind: normalize.KindNotFound})
+	router.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := w.(*call)
+		c.tongue = a.dialectOf(r.URL.EscapedPath())
+		c.fail(&normalize.Error{Kind: normalize.KindNotFound})
 	})
 	return router
 }

@@ -200,6 +200,15 @@ func chain(first string, fallback []string) []string {
 	return slices.Clip(list)
 }
 
+// All returns the routes, in order. They belong to the table and must not be changed.
+func (t *Table) All() []*Route {
+	list := make([]*Route, len(t.routes))
+	for i := range t.routes {
+		list[i] = &t.routes[i].Route
+	}
+	return list
+}
+
 // Route returns the route of a name, nil where there is none: for a thread that
 // was routed before.
 func (t *Table) Route(name string) *Route {

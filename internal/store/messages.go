@@ -75,6 +75,36 @@ func (s *Store) Messages(ctx context.Context, tenant, threadID string, r Range) 
 	return list, more, nil
 }
 
+// MessagesAt returns the part of a transcript at r.Offset, and how many messages there
+// are in all; with spoken, notices (role system) are left out, and not counted.
+// ErrNotFound: no such thread.
+func (s *Store) MessagesAt(
+	ctx context.Context, tenant, threadID string, spoken bool, r Range,
+) (list []normalize.Message, total int, err error) {
+	q := selectSpanDown
+	if r.Ascending {
+		q = selectSpanUp
+	}
+	err = s.db.read(ctx, func(tx *session) error {
+		if _, err := tx.one(countMessages, []any{threadID, tenant, flag(spoken)}, &total); err != nil {
+			return err
+		}
+		if total == 0 {
+			_, err := tx.thread(tenant, threadID, false)
+			return err
+		}
+		found, err := tx.messages(q, threadID, tenant, flag(spoken), int64(r.Limit), int64(r.Offset))
+		for _, m := range found {
+			list = append(list, m.Message)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	return list, total, nil
+}
+
 // UpdateMessage reads a message, lets change work on it, and writes the result, all
 // in one transaction; it returns the message as written. Its ids and CreatedAt are
 // kept; a nil Raw leaves the stored one. What UpdateThread says of change holds

@@ -16,6 +16,9 @@ const (
 	selectMessage
 	selectMessagesUp
 	selectMessagesDown
+	selectSpanUp
+	selectSpanDown
+	countMessages
 	selectHistory
 	selectSeq
 	selectKey
@@ -127,6 +130,11 @@ var queries = [queryCount]string{
 		FROM ` + messageTables + ` WHERE m.thread_id = $1 AND t.tenant = $2 AND m.seq > $3 ORDER BY m.seq LIMIT $4`,
 	selectMessagesDown: `SELECT ` + messageColumns + `, CASE WHEN $5 = 1 THEN m.raw ELSE '' END
 		FROM ` + messageTables + ` WHERE m.thread_id = $1 AND t.tenant = $2 AND m.seq < $3 ORDER BY m.seq DESC LIMIT $4`,
+	selectSpanUp: `SELECT ` + messageColumns + `, '' FROM ` + messageTables + `
+		WHERE m.thread_id = $1 AND t.tenant = $2 AND ($3 = 0 OR m.role <> 'system') ORDER BY m.seq LIMIT $4 OFFSET $5`,
+	selectSpanDown: `SELECT ` + messageColumns + `, '' FROM ` + messageTables + `
+		WHERE m.thread_id = $1 AND t.tenant = $2 AND ($3 = 0 OR m.role <> 'system') ORDER BY m.seq DESC LIMIT $4 OFFSET $5`,
+	countMessages: `SELECT COUNT(*) FROM ` + messageTables + ` WHERE m.thread_id = $1 AND t.tenant = $2 AND ($3 = 0 OR m.role <> 'system')`,
 	selectHistory: `SELECT ` + messageColumns + `, ''
 		FROM ` + messageTables + ` WHERE m.thread_id = $1 AND t.tenant = $2 AND m.seq < $3
 		AND m.status IN ('sent', 'complete') AND m.role <> 'system' ORDER BY m.seq DESC LIMIT $4`,

@@ -142,7 +142,7 @@ type Position struct {
 // Range asks for one page.
 type Range struct {
 	After     Position
-	Offset    int // how many rows to pass over, beginning at After; of threads only
+	Offset    int // how many rows to pass over, beginning at After; not for Messages
 	Limit     int
 	Ascending bool
 	Raw       bool // load the vendors' own objects too

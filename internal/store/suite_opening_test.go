@@ -1,6 +1,7 @@
 package store
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -225,4 +226,43 @@ func threadsOfABotAreListedByOffset(t *testing.T, f *fixture) {
 		}
 		f.same("bot "+bot, got, ids)
 	}
+}
+
+func transcriptIsReadByOffset(t *testing.T, f *fixture) {
+	ctx := t.Context()
+	thread := f.thread("acme")
+	f.say(thread, "one")
+	_, err := f.UpdateThread(ctx, "acme", thread.ID, t0, func(st *StoredThread) error {
+		st.Append = []normalize.Message{{ID: newID("msg"), ThreadID: thread.ID, Role: normalize.RoleSystem, Type: normalize.TypeText, Text: "notice", CreatedAt: t0}}
+		return nil
+	})
+	f.must(err)
+	f.say(thread, "two")
+	for _, c := range []struct {
+		spoken bool
+		r      Range
+		want   string
+		total  int
+	}{
+		{false, Range{Limit: 10, Ascending: true}, "one,reply to one,notice,two,reply to two", 5},
+		{false, Range{Limit: 2, Offset: 2, Ascending: true}, "notice,two", 5},
+		{true, Range{Limit: 2, Offset: 1, Ascending: true}, "reply to one,two", 4},
+		{true, Range{Limit: 3}, "reply to two,two,reply to one", 4},
+		{true, Range{Limit: 3, Offset: 3}, "one", 4},
+		{true, Range{Limit: 3, Offset: 4}, "", 4},
+	} {
+		list, total, err := f.MessagesAt(ctx, "acme", thread.ID, c.spoken, c.r)
+		f.must(err)
+		var texts []string
+		for _, m := range list {
+			texts = append(texts, m.Text)
+		}
+		f.same("texts", strings.Join(texts, ","), c.want)
+		f.same("total", total, c.total)
+	}
+	_, _, err = f.MessagesAt(ctx, "other", thread.ID, false, Range{Limit: 1})
+	f.wantErr("another tenant", err, ErrNotFound)
+	_, total, err := f.MessagesAt(ctx, "acme", f.thread("acme").ID, false, Range{Limit: 1})
+	f.must(err)
+	f.same("an empty thread", total, 0)
 }

@@ -70,6 +70,7 @@ func testStore(t *testing.T, open func(t *testing.T) *Store) {
 		"RecordsAreKeptByTheirName":                   recordsAreKeptByTheirName,
 		"MessagesAreFoundWithoutTheirThread":          messagesAreFoundWithoutTheirThread,
 		"ThreadsOfABotAreListedByOffset":              threadsOfABotAreListedByOffset,
+		"TranscriptIsReadByOffset":                    transcriptIsReadByOffset,
 		"PingWrites":                                  pingWrites,
 		"TenantsComeInOrder":                          tenantsComeInOrder,
 		"ThreadsByIDStandStill":                       threadsByIDStandStill,
