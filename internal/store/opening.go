@@ -7,7 +7,7 @@ import (
 	"chatmux/normalize"
 )
 
-// ErrTaken: what is claimed at a vendor belongs to another tenant already.
+// ErrTaken says that what is claimed at a vendor belongs to another tenant already.
 var ErrTaken = errors.New("store: belongs to another tenant")
 
 // The kinds of a Claim.
