@@ -486,7 +486,7 @@ func (e *Engine) Escalate(ctx context.Context, o Origin, id, note string) (norma
 		return normalize.Thread{}, failure
 	}
 	escalated := true
-	t, err = e.store.UpdateThread(ctx, o.Caller.Tenant, id, now(), func(t *store.StoredThread) error {
+	t, err = e.changeThread(ctx, o, id, func(t *store.StoredThread) error {
 		t.Escalated = &escalated
 		return nil
 	})
