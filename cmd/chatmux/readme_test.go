@@ -281,7 +281,18 @@ func matches(got, want string) bool {
 	return regexp.MustCompile("^" + pattern + "$").MatchString(got)
 }
 
+// sameLines compares line by line; a line that is only … stands for any number of
+// them.
 func sameLines(got, want string) error {
+	if head, tail, some := strings.Cut(want, "\n…\n"); some {
+		lines := strings.Split(strings.TrimSpace(got), "\n")
+		before, after := strings.Count(strings.TrimSpace(head), "\n")+1, strings.Count(strings.TrimSpace(tail), "\n")+1
+		if len(lines) < before+after {
+			return fmt.Errorf("fewer lines than the page shows:\n%s", got)
+		}
+		return errors.Join(
+			sameLines(strings.Join(lines[:before], "\n"), head), sameLines(strings.Join(lines[len(lines)-after:], "\n"), tail))
+	}
 	gotLines, wantLines := strings.Split(strings.TrimSpace(got), "\n"), strings.Split(strings.TrimSpace(want), "\n")
 	for i, line := range wantLines {
 		if i >= len(gotLines) || !matches(gotLines[i], line) {
@@ -374,12 +385,12 @@ func TestAPageThatSaysSomethingElseFails(t *testing.T) {
 			t.Errorf("%s passes for %s", tt.got, tt.want)
 		}
 	}
-	for _, tt := range []struct{ got, want string }{{"a\nb\n", "a\n"}, {"a\n", "a\nb\n"}, {"a b\n", "b…\n"}} {
+	for _, tt := range []struct{ got, want string }{{"a\nb\n", "a\n"}, {"a\n", "a\nb\n"}, {"a b\n", "b…\n"}, {"a\nb\nc\n", "a\n…\nb\n"}, {"a\n", "a\n…\na\n"}} {
 		if sameLines(tt.got, tt.want) == nil {
 			t.Errorf("%q passes for %q", tt.got, tt.want)
 		}
 	}
-	if err := errors.Join(sameJSON(`{"a": "xyz", "b": [1, 2, 3], "c": 0}`, `{"a": "x…", "b": [1, "…"]}`), sameLines("a 1\nb\n", "a …\nb\n")); err != nil {
+	if err := errors.Join(sameJSON(`{"a": "xyz", "b": [1, 2, 3], "c": 0}`, `{"a": "x…", "b": [1, "…"]}`), sameLines("a 1\nb\n", "a …\nb\n"), sameLines("a\nx\ny\nb\n", "a\n…\nb\n")); err != nil {
 		t.Error(err)
 	}
 }
