@@ -18,14 +18,14 @@ import (
 type gate struct {
 	t        testing.TB
 	listener net.Listener
-	server   string
 	all      sync.WaitGroup
 
-	mu    sync.Mutex
-	shut  bool
-	often int // of so many commits one is cut; 0: none
-	open  map[net.Conn]bool
-	cuts  int
+	mu     sync.Mutex
+	server string
+	shut   bool
+	often  int // of so many commits one is cut; 0: none
+	open   map[net.Conn]bool
+	cuts   int
 }
 
 // gated puts a gate before a database.
@@ -66,6 +66,20 @@ func (g *gate) pass(often int) {
 	g.shut, g.often = false, often
 }
 
+// leads makes the gate lead to another server.
+func (g *gate) leads(server string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.server = server
+}
+
+func (g *gate) dial() (net.Conn, error) {
+	g.mu.Lock()
+	server := g.server
+	g.mu.Unlock()
+	return net.Dial("tcp", server)
+}
+
 // keep remembers a connection, as long as the gate is not shut.
 func (g *gate) keep(conn net.Conn) bool {
 	g.mu.Lock()
@@ -94,7 +108,7 @@ func (g *gate) serve() {
 		if !g.keep(client) {
 			continue
 		}
-		server, err := net.Dial("tcp", g.server)
+		server, err := g.dial()
 		if err != nil { // the server is away: so is the gate
 			g.drop(client)
 			continue

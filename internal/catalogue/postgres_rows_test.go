@@ -5,7 +5,7 @@ package catalogue
 import (
 	"fmt"
 	"net/http"
-	"net/url"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -204,60 +204,40 @@ func d10(t testing.TB, s *scene) {
 	h.log.awaits(t, "no connection to PostgreSQL was free", 1) // or the row proves nothing
 }
 
-// d12 is a fail-over to a standby that lacks what came last: the database is put
-// back to what it was some messages ago.
+// d12 is a fail-over to a standby that lacks what came last.
 func d12(t testing.TB, s *scene) {
-	s.onServer()
-	at, err := url.Parse(s.db.address())
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := at.Path[1:]
-	at.Path, at.RawQuery = "/postgres", "sslmode=disable"
-	admin := postgresAt(at.String())
-	do := func(statements ...string) {
-		t.Helper()
-		db := admin.connect(t)
-		defer db.Close()
-		for _, statement := range statements {
-			if _, err := db.Exec(statement); err != nil {
-				t.Fatalf("%v in %s", err, statement)
-			}
-		}
-	}
+	primary := s.onServer()
+	standby := primary.Standby()
+	there := &postgres{strings.Replace(s.db.(*postgres).dsn, primary.Addr(), standby.Addr(), 1)}
 	g := s.behindGate()
 	h := s.serve(s.usual())
 	kept := h.first("solo", "kept", key, "kept")
 	thread := kept.turn().Thread.ID
-	// The standby is as it is now.
-	g.close()
-	nobody := func() bool {
-		db := admin.connect(t)
+	written := s.query("SELECT pg_current_wal_lsn()")[0]
+	eventually(t, "the standby has it", func() bool {
+		db := there.connect(t)
 		defer db.Close()
-		return texts(t, db, "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = $1", name)[0] == "0"
-	}
-	eventually(t, "nobody is connected", nobody)
-	do("CREATE DATABASE standby TEMPLATE " + name)
-	g.pass(0)
-	eventually(t, "ready", func() bool { return h.call("GET", "/readyz", nil).status == 200 })
+		return texts(t, db, "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn", written)[0] == "true"
+	})
+	standby.Stop() // it gets no more
 	lost := h.first("solo", "lost", key, "lost").turn()
 	h.next(thread, "lost, too").turn()
-	release := make(chan struct{})
-	s.a.answers(func(w http.ResponseWriter, r *http.Request) {
-		<-release
-		s.a.twin.ServeHTTP(w, r)
-	})
+	release := s.a.holds()
 	late := make(chan answer, 1)
 	go func() { late <- h.first("solo", "under way", key, "under-way") }()
 	s.a.await(t, 4)
 	g.close()
-	eventually(t, "nobody is connected", nobody)
-	do("ALTER DATABASE "+name+" RENAME TO primary_of_before", "ALTER DATABASE standby RENAME TO "+name)
+	primary.Stop()
+	standby.Start()
+	standby.Promote()
+	s.db = &passedBy{there, s.db.address()}
+	g.leads(standby.Addr())
 	g.pass(0)
-	close(release)
+	release()
 	if a := <-late; a.status < 500 {
 		t.Errorf("what cannot be stored any more is answered: %d %s", a.status, a.body)
 	}
+	s.a.front.Store(nil)
 	eventually(t, "ready", func() bool { return h.call("GET", "/readyz", nil).status == 200 })
 	// What came last is gone, and nothing is said again because of that.
 	h.first("solo", "kept", key, "kept").replayed(kept)

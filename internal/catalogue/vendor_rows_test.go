@@ -47,7 +47,7 @@ var vendorRows = []row{
 	{id: "U25", promise: "duplicate_names_give_one_value", run: u25},
 	{id: "U26", promise: "a_reply_of_another_conversation_is_not_shown", run: u26},
 	{id: "U27", promise: "a_key_that_is_echoed_goes_no_further", run: u27},
-	{id: "U28", promise: "a_silent_h2_connection_is_dropped", tier: notYet, because: "the twins speak HTTP/1.1; it needs a vendor that speaks h2"},
+	{id: "U28", promise: "a_silent_h2_connection_is_dropped", tier: soak, run: u28},
 	{
 		id: "U29", promise: "a_panic_of_an_adapter_is_ours", tier: inside,
 		because: "internal/backend TestAPanicOfAnAdapterIsAFaultOfOursAndIsLoggedWithItsStack",
@@ -695,6 +695,44 @@ func u27(t testing.TB, s *scene) {
 				t.Errorf("%s was asked without its key: the row proves nothing", v.name)
 			}
 		}
+	}
+}
+
+// u28 lets the one connection to a vendor that speaks HTTP/2 fall silent. It is given up
+// after 15s of silence and 10s for the answer to a ping.
+func u28(t testing.TB, s *scene) {
+	ca := newAuthority(t)
+	roots := s.file("roots.pem", ca.pem)
+	line, address := s.byLine(strings.TrimPrefix(s.overTLS(s.a, ca.issue(t, "127.0.0.1", time.Now().Add(time.Hour))), "https://"))
+	c := s.usual()
+	c.backends["a"].base = strings.Replace(s.a.base, s.a.URL(), "https://"+address, 1)
+	c.backends["a"].timeouts = "connect: 1s, first_byte: 1s, idle: 4s, total: 8s"
+	c.backends["a"].breaker = "failures: 1000, min_requests: 1000, open_for: 1s, interval: 60s"
+	h := s.serveWrapped(wrapped{"env", "SSL_CERT_FILE=" + roots, "SSL_CERT_DIR=/nonexistent"}, c)
+	h.first("solo", "hello").turn()
+	together(8, func(int) { h.first("solo", "hello").turn() })
+	if n := line.count(); n != 1 {
+		t.Fatalf("the vendor has %d connections, so it does not speak HTTP/2: the row proves nothing", n)
+	}
+	line.hush()
+	began := time.Now()
+	p := h.first("solo", "are you there?").problem(504, "backend_timeout")
+	h.stored(h.threadOf(p.MessageID), unknown...)
+	eventuallyWithin(t, 40*time.Second, "a send is answered", func() bool {
+		a := h.first("solo", "and now?")
+		switch a.status {
+		case 200:
+			return true
+		case 502: // under way as the connection is given up
+			a.problem(502, "backend_error")
+		default:
+			a.problem(504, "backend_timeout")
+		}
+		return false
+	})
+	t.Logf("healed after %v", time.Since(began))
+	if n := line.count(); n != 2 {
+		t.Errorf("the vendor has been connected to %d times, want twice", n)
 	}
 }
 

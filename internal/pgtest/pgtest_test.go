@@ -86,6 +86,31 @@ func TestFrozenServerDoesNotAnswerUntilItGoesOn(t *testing.T) {
 	s.Freeze() // and ends all the same
 }
 
+func TestAPromotedStandbyHasWhatItGot(t *testing.T) {
+	s := Start(t)
+	dsn := s.Database()
+	if err := do(dsn, "CREATE TABLE kept AS SELECT 'before' AS text"); err != nil {
+		t.Fatal(err)
+	}
+	standby := s.Standby()
+	there := strings.Replace(dsn, s.Addr(), standby.Addr(), 1)
+	answers(t, there, "SELECT text FROM kept", "before")
+	if err := do(there, "UPDATE kept SET text = 'here'"); err == nil {
+		t.Error("a standby takes writes")
+	}
+	standby.Stop()
+	if err := do(dsn, "UPDATE kept SET text = 'after'"); err != nil {
+		t.Fatal(err)
+	}
+	s.Stop()
+	standby.Start()
+	standby.Promote()
+	answers(t, there, "SELECT text FROM kept", "before")
+	if err := do(there, "UPDATE kept SET text = 'here'"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestSettingsAreTaken(t *testing.T) {
 	s := Start(t, "fsync=on", "work_mem=3MB")
 	answers(t, s.Database(), "SELECT current_setting('fsync') || current_setting('work_mem')", "on3MB")

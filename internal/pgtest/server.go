@@ -23,13 +23,14 @@ var errNotInstalled = fmt.Errorf("pgtest: no PostgreSQL server is installed: ins
 
 // Server is a PostgreSQL server that a test may mistreat.
 type Server struct {
-	tb      testing.TB // nil for the common one
-	bin     string     // the folder of the binaries
-	dir     string     // everything of this server
-	port    int
-	flags   []string
-	process *process // nil while it is stopped
-	frozen  []int    // the processes that do not run
+	tb       testing.TB // nil for the common one
+	bin      string     // the folder of the binaries
+	dir      string     // everything of this server
+	port     int
+	settings []string // that a test asked for
+	flags    []string
+	process  *process // nil while it is stopped
+	frozen   []int    // the processes that do not run
 }
 
 // Start starts a server for one test. Settings are those of postgresql.conf, as
@@ -47,12 +48,48 @@ func Start(tb testing.TB, settings ...string) *Server {
 	return s
 }
 
-func start(settings []string) (_ *Server, err error) {
+func start(settings []string) (*Server, error) {
+	return begin(settings, func(s *Server) []string {
+		return []string{"initdb", "--no-sync", "--auth=trust", "--username=chatmux", "--encoding=UTF8", "--locale=C", "--pgdata=" + s.data()}
+	})
+}
+
+// Standby starts a second server, which gets all that this one commits soon after. It
+// ends with the test.
+func (s *Server) Standby() *Server {
+	s.tb.Helper()
+	standby, err := begin(s.settings, func(standby *Server) []string {
+		return []string{
+			"pg_basebackup", "--no-sync", "--checkpoint=fast", "--write-recovery-conf", "--dbname=" + s.dsn("postgres"), "--pgdata=" + standby.data(),
+		}
+	})
+	if err != nil {
+		s.tb.Fatal("pgtest: ", err)
+	}
+	standby.tb = s.tb
+	s.tb.Cleanup(func() {
+		if err := standby.end(); err != nil {
+			s.tb.Error("pgtest: ", err)
+		}
+	})
+	return standby
+}
+
+// Promote makes a standby a server that takes writes, with what it has.
+func (s *Server) Promote() {
+	s.tb.Helper()
+	if err := do(s.dsn("postgres"), "SELECT pg_promote()"); err != nil {
+		s.tb.Fatal("pgtest: ", err)
+	}
+}
+
+// begin starts a server on a folder that a program of PostgreSQL's fills.
+func begin(settings []string, fill func(*Server) []string) (_ *Server, err error) {
 	bin, err := binaries()
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{bin: bin}
+	s := &Server{bin: bin, settings: settings}
 	if s.dir, err = os.MkdirTemp("", "pgtest-"); err != nil {
 		return nil, err
 	}
@@ -64,12 +101,12 @@ func start(settings []string) (_ *Server, err error) {
 	if err := giveAway(s.dir); err != nil {
 		return nil, err
 	}
-	initdb := exec.CommandContext(context.Background(), filepath.Join(bin, "initdb"), "--no-sync", "--auth=trust", "--username=chatmux", "--encoding=UTF8", "--locale=C",
-		"--pgdata="+s.data())
-	initdb.Dir = s.dir
-	withoutRights(initdb)
-	if said, err := initdb.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("initdb: %w\n%s", err, said)
+	line := fill(s)
+	filler := exec.CommandContext(context.Background(), filepath.Join(bin, line[0]), line[1:]...)
+	filler.Dir = s.dir
+	withoutRights(filler)
+	if said, err := filler.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%s: %w\n%s", line[0], err, said)
 	}
 	if s.port, err = freePort(); err != nil {
 		return nil, err
@@ -86,7 +123,9 @@ func start(settings []string) (_ *Server, err error) {
 // binaries finds the server's programs: of the newest version where there are several.
 func binaries() (string, error) {
 	if path, err := exec.LookPath("postgres"); err == nil {
-		return filepath.Dir(path), nil
+		if path, err = filepath.EvalSymlinks(path); err == nil { // not all of them may be linked
+			return filepath.Dir(path), nil
+		}
 	}
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
 	if err != nil || len(found) == 0 {
