@@ -2,9 +2,12 @@ package httpapi
 
 import (
 	"context"
+	"errors"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"chatmux/adapters"
 	"chatmux/internal/engine"
@@ -199,30 +202,57 @@ func (d *desk) choose(choice string, made *engine.NewThread) error {
 	return nil
 }
 
-// Stream tells a whole answer as its events.
 func (d *desk) Stream(ctx context.Context, r adapters.SendRequest, emit func(normalize.Event) error) error {
-	turn, err := d.send(ctx, r)
+	send, err := d.sendRequest(ctx, r)
 	if err != nil {
 		return err
 	}
-	if err := emit(normalize.Event{Type: normalize.EventMessage, Thread: &turn.Thread, Message: &turn.Message}); err != nil {
-		return err
+	c, from, f := d.c, d.origin(r.Bot), newFeed()
+	send.Observe = f.push
+	c.asked = true
+	go f.run(c.api.log, func() (engine.Turn, error) { return d.engine().Send(ctx, from, send) })
+	defer func() { <-f.ended }() // as of our own streams
+	defer f.leave()
+	events, over := c.head(f)
+	if over {
+		c.sentBy(&f.turn)
+		return f.err
 	}
-	done := normalize.Event{Type: normalize.EventDone, Thread: &turn.Thread, Message: &turn.Message}
-	for i := range turn.Replies {
-		reply := &turn.Replies[i]
-		done.Replies = append(done.Replies, reply.ID)
-		for _, event := range []normalize.Event{
-			{Type: normalize.EventDelta, MessageID: reply.ID, Text: reply.Text},
-			{Type: normalize.EventReply, Message: reply},
-		} {
-			if err := emit(event); err != nil {
+	conn, ended := http.NewResponseController(c), false
+	for last := false; ; {
+		for _, e := range events {
+			// Where there is no connection (a recorder in a test) there is no deadline.
+			_ = conn.SetWriteDeadline(time.Now().Add(c.api.limits.Write))
+			if err := emit(e.Event); err != nil {
+				c.left = true
 				return err
 			}
+			if ended = e.Type == normalize.EventDone || e.Type == normalize.EventError; e.Err != nil {
+				c.code, c.cause = e.Err.Kind.Policy().Code, e.Err.Cause
+			}
+		}
+		if last {
+			break
+		}
+		select {
+		case <-f.woken:
+		case <-f.ended:
+			last = true
+		}
+		inTime := true
+		if events, inTime = f.take(); !inTime {
+			c.left = true
+			return errTooSlow
 		}
 	}
-	return emit(done)
+	if !ended && f.err != nil { // the outcome could not be stored
+		return emit(normalize.Event{Type: normalize.EventError, Err: normalize.AsError(f.err)})
+	}
+	return nil
 }
+
+// errTooSlow ends the stream of a client that does not read it.
+var errTooSlow = errors.New("httpapi: the client reads too slowly")
 
 // limited checks a text of a dialect's client as one of our own API's.
 func (in *input) limited(field, text string, limit int) {

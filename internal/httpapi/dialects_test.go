@@ -370,17 +370,78 @@ func TestADeskChecksWhatOurOwnAPIChecks(t *testing.T) {
 	}
 }
 
-func TestADialectsStreamTellsTheWholeTurn(t *testing.T) {
+func TestADialectsStreamTellsAnAnswerAsItComes(t *testing.T) {
 	var told []string
+	next := make(chan struct{})
+	h := newHarness(t, Options{Dialects: []*adapters.Dialect{toy(func(w http.ResponseWriter, r *http.Request, d adapters.Desk) error {
+		err := d.Stream(r.Context(), adapters.SendRequest{ThreadID: threadID, Text: "hi"}, func(e normalize.Event) error {
+			if told = append(told, fmt.Sprint(e.Type, " ", e.Text)); e.Type == normalize.EventDelta {
+				next <- struct{}{} // the engine has not told more than this
+			}
+			_, err := fmt.Fprint(w, ".")
+			return err
+		})
+		return err
+	})}})
+	turn := h.engine.turn()
+	h.engine.onSend = func(_ context.Context, _ engine.Origin, send engine.SendRequest) (engine.Turn, error) {
+		tell := func(e normalize.Event) {
+			send.Observe(engine.Observed{Event: e, Backend: "docs-bot", Route: "default"})
+		}
+		tell(normalize.Event{Type: normalize.EventMessage, Thread: &turn.Thread, Message: &turn.Message})
+		for _, piece := range []string{"hello", ", too"} {
+			tell(normalize.Event{Type: normalize.EventDelta, Text: piece})
+			<-next
+		}
+		tell(normalize.Event{Type: normalize.EventReply, Message: &turn.Replies[0]})
+		tell(normalize.Event{Type: normalize.EventDone, Thread: &turn.Thread, Message: &turn.Message})
+		return turn, nil
+	}
+	_, text, header := h.ask("GET", "/toy/v7/threads/x", "")
+	want := []string{"message ", "delta hello", "delta , too", "reply ", "done "}
+	if diff := cmp.Diff(want, told); diff != "" || text != "....." || header.Get("Chatmux-Backend") != "docs-bot" {
+		t.Errorf("body %q, backend %q, events (-want +got):\n%s", text, header.Get("Chatmux-Backend"), diff)
+	}
+}
+
+func TestADialectsStreamThatFailsBeforeItsFirstContentHasAStatus(t *testing.T) {
 	h := newHarness(t, Options{Dialects: []*adapters.Dialect{toy(func(_ http.ResponseWriter, r *http.Request, d adapters.Desk) error {
 		return d.Stream(r.Context(), adapters.SendRequest{ThreadID: threadID, Text: "hi"}, func(e normalize.Event) error {
-			told = append(told, fmt.Sprint(e.Type, " ", e.Text, e.Replies))
+			t.Errorf("event %s", e.Type)
 			return nil
 		})
 	})}})
-	_, _, header := h.ask("GET", "/toy/v7/threads/x", "")
-	want := []string{"message []", "delta hello, too[]", "reply []", "done [" + replyID + "]"}
-	if diff := cmp.Diff(want, told); diff != "" || header.Get("Chatmux-Backend") != "docs-bot" {
-		t.Errorf("backend %q, events (-want +got):\n%s", header.Get("Chatmux-Backend"), diff)
+	failure := &normalize.Error{Kind: normalize.KindTimeout}
+	h.engine.onSend = func(_ context.Context, _ engine.Origin, send engine.SendRequest) (engine.Turn, error) {
+		turn := h.engine.turn()
+		send.Observe(engine.Observed{Event: normalize.Event{Type: normalize.EventMessage, Thread: &turn.Thread, Message: &turn.Message}})
+		send.Observe(engine.Observed{Event: normalize.Event{Type: normalize.EventError, Err: failure}, Backend: "docs-bot"})
+		return turn, failure
+	}
+	if status, text, header := h.ask("GET", "/toy/v7/threads/x", ""); status != 504 || !strings.HasPrefix(text, "toy timeout") || header.Get("Chatmux-Backend") == "" {
+		t.Errorf("%d %s", status, text)
+	}
+}
+
+func TestADialectsClientThatLeavesDoesNotEndTheSend(t *testing.T) {
+	seen := make(chan struct{})
+	h := newHarness(t, Options{Dialects: []*adapters.Dialect{toy(func(_ http.ResponseWriter, r *http.Request, d adapters.Desk) error {
+		return d.Stream(r.Context(), adapters.SendRequest{ThreadID: threadID, Text: "hi"}, func(normalize.Event) error {
+			return errors.New("the client is gone")
+		})
+	})}})
+	h.engine.onSend = func(_ context.Context, _ engine.Origin, send engine.SendRequest) (engine.Turn, error) {
+		turn := h.engine.turn()
+		for range 100 {
+			send.Observe(engine.Observed{Event: normalize.Event{Type: normalize.EventDelta, Text: "x"}})
+		}
+		close(seen)
+		return turn, nil
+	}
+	h.ask("GET", "/toy/v7/threads/x", "")
+	select {
+	case <-seen:
+	default:
+		t.Error("the request has ended before its send")
 	}
 }

@@ -102,14 +102,10 @@ func signal(c chan struct{}) {
 // the head of a stream waits for.
 func isContent(e engine.Observed) bool { return e.Type != normalize.EventMessage }
 
-// stream answers a send with events. The head waits for the first content, so that
-// what fails before has a status of its own.
-func (c *call) stream(send delivery) error {
-	f := newFeed()
-	go f.run(c.api.log, func() (engine.Turn, error) { return send(c.r.Context(), f.push) })
-	defer func() { <-f.ended }() // what was accepted is seen through, and holds its place until then
-
-	var first []engine.Observed
+// head waits for the first content of an answer, as long as a head waits, and gives
+// what was told until then. Over says that the send has failed, or was answered before,
+// and nothing was shown: it has a status of its own.
+func (c *call) head(f *feed) (first []engine.Observed, over bool) {
 	wait := time.NewTimer(c.api.limits.HeadWait)
 	defer wait.Stop()
 	for waiting := true; waiting; {
@@ -117,7 +113,7 @@ func (c *call) stream(send delivery) error {
 		case <-f.woken:
 		case <-f.ended:
 			if f.err != nil || f.turn.Replay != nil {
-				return c.retell(f.turn, f.err)
+				return nil, true
 			}
 			waiting = false
 		case <-wait.C:
@@ -126,18 +122,36 @@ func (c *call) stream(send delivery) error {
 		more, _ := f.take()
 		first = append(first, more...)
 		if n := len(first); n > 0 && isContent(first[n-1]) {
-			if last := first[n-1]; last.Type == normalize.EventError { // nothing was shown: it has its own status
+			if first[n-1].Type == normalize.EventError {
 				<-f.ended
-				return c.turn(f.turn, f.err, false)
+				return nil, true
 			}
 			waiting = false
 		}
 	}
-	for _, e := range first {
+	c.answering(first)
+	return first, false
+}
+
+// answering says in the head who answers, as soon as that is known.
+func (c *call) answering(events []engine.Observed) {
+	for _, e := range events {
 		if e.Backend != "" {
 			c.answeredBy(e.Backend, e.Route, c.api.now().Sub(c.start))
-			break
+			return
 		}
+	}
+}
+
+// stream answers a send with events. The head waits for the first content, so that
+// what fails before has a status of its own.
+func (c *call) stream(send delivery) error {
+	f := newFeed()
+	go f.run(c.api.log, func() (engine.Turn, error) { return send(c.r.Context(), f.push) })
+	defer func() { <-f.ended }() // what was accepted is seen through, and holds its place until then
+	first, over := c.head(f)
+	if over {
+		return c.retell(f.turn, f.err)
 	}
 	w := c.openStream()
 	defer w.close()
@@ -153,7 +167,7 @@ func (c *call) stream(send delivery) error {
 // retell answers a send that ended before anything was told: with its failure, or with
 // the answer that its key has already.
 func (c *call) retell(turn engine.Turn, err error) error {
-	if err != nil || turn.Replay.Status != http.StatusOK {
+	if err != nil || turn.Replay == nil || turn.Replay.Status != http.StatusOK {
 		return c.turn(turn, err, false)
 	}
 	var events []engine.Observed
