@@ -323,9 +323,10 @@ const (
 
 // Settings is a pointer to the struct that an adapter declares for its `settings`
 // block. Its fields carry `yaml:"name"` tags, `doc:"…"` tags that say what they
-// are for, and may be strings, integers, booleans, durations, slices and structs
-// of them, normalize.Secret, normalize.ByteSize, BaseURL, or any type with
-// UnmarshalText. Unknown keys, wrong types and unset variables are reported with
+// are for, and may be strings, integers, booleans, durations, slices, maps by string
+// and structs of them, pointers to structs, normalize.Secret, normalize.ByteSize,
+// BaseURL, any type with UnmarshalText, or map[string]any for a block that is taken
+// as it stands. Unknown keys, wrong types and unset variables are reported with
 // their place by the config loader; what only the adapter can judge is reported
 // by a Checker.
 type Settings any

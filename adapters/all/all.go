@@ -8,6 +8,7 @@ import (
 	"chatmux/adapters/conversations"
 	"chatmux/adapters/echo"
 	"chatmux/adapters/openai"
+	"chatmux/adapters/rest"
 	"chatmux/adapters/sitegpt"
 )
 
@@ -19,6 +20,7 @@ func Adapters() []adapters.Spec {
 		sitegpt.Spec,
 		conversations.Spec,
 		openai.Spec,
+		rest.Spec,
 		echo.Spec,
 	}
 }

@@ -97,6 +97,13 @@ func (d *decoder) decode(n *yaml.Node, v reflect.Value, path string) {
 		d.decodeScalar(n, v, path)
 	case v.Kind() == reflect.Interface:
 		d.settings[path] = n
+	case v.Type() == treeType:
+		if n.Kind != yaml.MappingNode {
+			d.report(path, "takes a block of keys, not %s", kindOf(n))
+			return
+		}
+		tree, _ := d.decodeTree(n, path).(map[string]any)
+		v.Set(reflect.ValueOf(tree))
 	case v.Kind() == reflect.Struct:
 		d.decodeStruct(n, v, path)
 	case v.Kind() == reflect.Slice:

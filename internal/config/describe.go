@@ -85,6 +85,8 @@ func describeBlock(out *bufio.Writer, lines []line, indent string) {
 func describeValue(out *bufio.Writer, v reflect.Value, indent string) {
 	_, isMatch := v.Interface().(Match)
 	switch {
+	case v.Type() == treeType:
+		fmt.Fprintf(out, " %s\n", treeText(v.Interface()))
 	case isMatch || !isText(v) && (v.Kind() == reflect.Struct || v.Kind() == reflect.Map):
 		fmt.Fprintln(out)
 		describeBlock(out, linesOf(v), indent)

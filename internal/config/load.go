@@ -23,7 +23,8 @@ type Options struct {
 	// new struct with the defaults of its `settings` block. Its fields follow the
 	// same tags as Config; their types may be strings, signed integers, booleans,
 	// floats, time.Duration, normalize.Secret, anything with UnmarshalText, and
-	// slices, maps by string, structs and pointers of them. If the struct has the
+	// slices, maps by string, structs and pointers of them; map[string]any takes a
+	// block as it stands, with texts, int64, float64, booleans and nil in it. If the struct has the
 	// method Check(report func(field, problem string)), it is asked what else is
 	// missing or wrong, also where the file has no settings block.
 	Settings map[string]func() any

@@ -38,6 +38,7 @@ type Options struct {
 	Auth    string           // the header that carries the key, as "Authorization"
 	Scheme  string           // what stands before the key, as "Bearer "
 	Key     normalize.Secret // the key itself
+	Header  http.Header      // further headers of every request; they may be secret
 	Explain Explain          // reads the vendor's own error bodies
 	Env     adapters.Env
 }
@@ -73,6 +74,9 @@ func New(o Options) (*Client, error) {
 		return nil, errors.New("base_url is missing or not a URL")
 	}
 	header := http.Header{"Accept": {"application/json"}, "User-Agent": {"chatmux"}}
+	for name, values := range o.Header {
+		header[http.CanonicalHeaderKey(name)] = values
+	}
 	auth := ""
 	if !o.Key.IsZero() {
 		auth = http.CanonicalHeaderKey(o.Auth)
