@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"chatmux/adapters"
@@ -307,11 +308,26 @@ func (w wantError) checkError(err error) error {
 func effects(ledger []sandbox.Entry) int {
 	n := 0
 	for _, e := range ledger {
-		if e.Method != http.MethodGet && e.Method != http.MethodHead {
+		if hasEffect(e) {
 			n++
 		}
 	}
 	return n
+}
+
+func hasEffect(e sandbox.Entry) bool {
+	return e.Method != http.MethodGet && e.Method != http.MethodHead
+}
+
+// lastSend is the last request that can change something: an answer that comes later
+// is read behind it.
+func lastSend(ledger []sandbox.Entry) sandbox.Entry {
+	for _, e := range slices.Backward(ledger) {
+		if hasEffect(e) {
+			return e
+		}
+	}
+	return sandbox.Entry{}
 }
 
 // within runs f, and fails where it does not return in time.

@@ -402,7 +402,7 @@ func (b *bench) healthyLength(before []string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return ledger[len(ledger)-1].Sent, nil
+	return lastSend(ledger).Sent, nil
 }
 
 // impatient sends into a fault with limits that are soon reached. The thread is

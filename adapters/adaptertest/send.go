@@ -180,7 +180,7 @@ var sendCases = []promise{
 					return err
 				}
 				if b.server != nil {
-					if err := arrived(b.server.Ledger()[len(b.server.Ledger())-1].Body, t.text); err != nil {
+					if err := arrived(lastSend(b.server.Ledger()).Body, t.text); err != nil {
 						return err
 					}
 				}

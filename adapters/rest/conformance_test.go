@@ -9,6 +9,7 @@ import (
 	"chatmux/adapters/adaptertest"
 	"chatmux/adapters/altur/alturtwin"
 	"chatmux/adapters/conversations/conversationstwin"
+	"chatmux/adapters/openai/openaitwin"
 	"chatmux/adapters/rest"
 	"chatmux/adapters/sitegpt/sitegpttwin"
 	"chatmux/internal/config"
@@ -80,6 +81,15 @@ func TestConformance(t *testing.T) {
 					Key: key, ChatbotID: s.Bot, WebChatID: s.CreateThread.Body["webChat"].(string),
 				})
 			},
+		},
+		{
+			file: "openai.yaml", backend: "own-llm", path: openaitwin.Path,
+			new: func(s *rest.Settings) http.Handler { return openaitwin.New(openaitwin.Options{Key: key, Model: s.Bot}) },
+			errors: []adaptertest.StreamError{
+				{Data: `{"error":{"message":"Slow down","code":"rate_limit_exceeded"}}`, Kind: normalize.KindRateLimited},
+				{Data: `{"error":"` + planted + ` is odd"}`, Kind: normalize.KindVendorFault},
+			},
+			strays: []string{`{"id":"another","choices":[{"index":0,"delta":{"content":"` + adaptertest.Stray + `"},"finish_reason":"stop"}]}`},
 		},
 	} {
 		t.Run(tt.backend, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -153,14 +154,9 @@ func (c *Condition) holds(value gjson.Result) bool {
 		return false
 	}
 	if len(c.Is) == 0 {
-		return true
+		return found.Type != gjson.False && found.Raw != `""`
 	}
-	for _, is := range c.Is {
-		if word(found) == is && !found.IsObject() && !found.IsArray() {
-			return true
-		}
-	}
-	return false
+	return !found.IsObject() && !found.IsArray() && slices.Contains(c.Is, word(found))
 }
 
 // present reports whether a value is there and not null.

@@ -54,7 +54,7 @@ type Call struct {
 // Condition is about one value of an answer or an event.
 type Condition struct {
 	Path Path     `yaml:"path" doc:"where the value is"`
-	Is   []string `yaml:"is" doc:"what it may be; nothing: anything but null"`
+	Is   []string `yaml:"is" doc:"what it may be; nothing: anything but null, false and an empty text"`
 }
 
 // Send is the call that sends a message, and how its answer is read.
@@ -181,7 +181,7 @@ type Pages struct {
 	Items       Path   `yaml:"items" doc:"where the list is; @this where the whole answer is the list"`
 	NewestFirst bool   `yaml:"newest_first" doc:"the vendor lists the newest first"`
 	MaxLimit    int    `yaml:"max_limit" min:"0" doc:"the largest page that may be asked for; 0: any"`
-	Next        Path   `yaml:"next" doc:"where the cursor of the next page is; null or nothing there: this was the last page"`
+	Next        Path   `yaml:"next" doc:"where the cursor of the next page is, or a list whose last element it is; null or nothing there: this was the last page"`
 	NextParam   string `yaml:"next_parameter" doc:"where next is a URL: the parameter of it that is the cursor"`
 	More        Path   `yaml:"more" doc:"where the vendor says, by true or false, whether there is a next page"`
 	Numbered    bool   `yaml:"numbered" doc:"{{page.cursor}} is the number of a page, from 1; the list ends with a page that is not full"`

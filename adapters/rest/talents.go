@@ -218,7 +218,11 @@ func (p *Pages) after(answer vendorhttp.Answer, root gjson.Result, asked string)
 	if more := p.More.in(root); more.Type == gjson.False {
 		return "", nil
 	}
-	next := p.Next.wordIn(root)
+	found := p.Next.in(root)
+	if several := found.Array(); found.IsArray() && len(several) > 0 {
+		found = several[len(several)-1]
+	}
+	next := word(found)
 	if next != "" && p.NextParam != "" {
 		if next = parameter(next, p.NextParam); next == "" {
 			return "", answer.Invalid("the backend's page names no next page that can be read")
