@@ -59,6 +59,17 @@ import (
 )
 `, []string{"internal/config/config.go:3: internal/config imports adapters/altur"}},
 
+	{"a trial asks a backend", "arrows from internal/trial", `
+-- internal/trial/trial.go --
+package trial
+import (
+	"chatmux/adapters"
+	"chatmux/internal/backend"
+	"chatmux/internal/sandbox"
+	"chatmux/normalize"
+)
+`, []string{"internal/trial/trial.go:4: internal/trial imports internal/backend"}},
+
 	{"routing asks a backend", "arrows from internal/routing", `
 -- internal/routing/routing.go --
 package routing

@@ -174,6 +174,11 @@ var arrows = []arrow{
 		because: "the twins stand outside of the house, as the vendors do",
 	},
 	{
+		from:    "internal/trial",
+		only:    []string{"normalize", "adapters", "internal/sandbox"},
+		because: "it tries out adapters as they are, without what stands in front of them",
+	},
+	{
 		from:    "internal/app",
 		never:   []string{"cmd"},
 		because: "main says who is linked and when to stop; app builds what it is told",
