@@ -148,7 +148,7 @@ func (f *recordFilter) takes(x *exchange) bool {
 // eachRecord gives the records of a bot to yield, until that fails: conversation by
 // conversation, oldest first within each. It reads our own transcripts, page by page.
 func eachRecord(ctx context.Context, d adapters.Desk, f recordFilter, yield func(shownRecord) error) error {
-	seen := make(map[string]bool)
+	seen, last := make(map[string]bool), ""
 	// A thread that changes meanwhile moves to the end of the list and is met again
 	// there; the overlap of a millisecond is for those that changed in the same one.
 	q := adapters.ThreadQuery{Bot: f.bot, UpdatedAfter: f.from.Add(-time.Millisecond), Limit: 200, Ascending: true}
@@ -156,6 +156,10 @@ func eachRecord(ctx context.Context, d adapters.Desk, f recordFilter, yield func
 		list, _, err := d.Threads(ctx, q)
 		if err != nil {
 			return err
+		}
+		if q.Offset > 0 && (len(list) == 0 || list[0].ID != last) { // one before this place moved away
+			q.Offset = 0
+			continue
 		}
 		for i := range list {
 			if seen[list[i].ID] || !list[i].CreatedAt.Before(f.until) {
@@ -169,10 +173,11 @@ func eachRecord(ctx context.Context, d adapters.Desk, f recordFilter, yield func
 		if len(list) < q.Limit {
 			return nil
 		}
+		last = list[len(list)-1].ID
 		if after := list[len(list)-1].UpdatedAt.Add(-time.Millisecond); after.After(q.UpdatedAfter) {
 			q.UpdatedAfter, q.Offset = after, 0
 		} else {
-			q.Offset += len(list)
+			q.Offset += len(list) - 1 // the last one shows whether the place is still the same
 		}
 	}
 }
