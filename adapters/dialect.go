@@ -79,8 +79,9 @@ type Desk interface {
 	// Stream sends one message and gives emit the events of its answer: message first,
 	// at the first content or after limits.stream.head_wait; then deltas and replies;
 	// done or error last. A failure before anything was emitted is returned and is
-	// not an event. An error of emit is returned as it is; the answer is seen
-	// through all the same where the route says so.
+	// not an event. While nothing is said, an event without a type comes every
+	// limits.stream.heartbeat, as a sign of life. An error of emit is returned as it is;
+	// the answer is seen through all the same where the route says so.
 	Stream(ctx context.Context, r SendRequest, emit func(normalize.Event) error) error
 
 	// Record keeps a small object of the dialect's own (an end user, the thread of a

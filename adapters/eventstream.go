@@ -1,6 +1,7 @@
 package adapters
 
 import (
+	"io"
 	"net/http"
 	"strings"
 
@@ -37,15 +38,18 @@ func (s *EventStream) Begin() error {
 
 // Data sends one event, which has no line break in it.
 func (s *EventStream) Data(event []byte) error {
-	line := make([]byte, 0, len(event)+len("data: \n\n"))
-	line = append(line, "data: "...)
-	line = append(line, event...)
-	line = append(line, "\n\n"...)
-	if _, err := s.w.Write(line); err != nil {
+	return s.write("data: " + string(event) + "\n\n")
+}
+
+func (s *EventStream) write(text string) error {
+	if _, err := io.WriteString(s.w, text); err != nil {
 		return err
 	}
 	return http.NewResponseController(s.w).Flush()
 }
+
+// Beat sends a comment, which every reader passes over: the connection is alive.
+func (s *EventStream) Beat() error { return s.write(": hb\n\n") }
 
 // Cut breaks the connection off, so that no client takes what it got for the whole:
 // the body ends without its end. It does not return.

@@ -1,6 +1,7 @@
 package adapters_test
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -27,15 +28,18 @@ func TestAnEventStreamIsWrittenForTheStrictestReader(t *testing.T) {
 	if err := s.Data([]byte(`{"a":1}`)); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := w.Body.String(), "data: {\"a\":1}\n\n"; got != want {
+	if err := s.Beat(); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := w.Body.String(), "data: {\"a\":1}\n\n: hb\n\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	if kind := w.Header().Get("Content-Type"); kind != "text/event-stream" {
 		t.Errorf("Content-Type %q", kind)
 	}
 	defer func() {
-		if v := recover(); v != http.ErrAbortHandler {
-			t.Errorf("Cut panicked with %v", v)
+		if err, _ := recover().(error); !errors.Is(err, http.ErrAbortHandler) {
+			t.Errorf("Cut panicked with %v", err)
 		}
 	}()
 	s.Cut()

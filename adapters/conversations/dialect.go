@@ -33,10 +33,8 @@ func dialect() *adapters.Dialect {
 	} {
 		path := e.Path
 		for _, version := range []string{"/api", "/api/v1"} {
-			for _, end := range []string{"/", ""} {
-				e.Path = version + path + end
-				d.Endpoints = append(d.Endpoints, e)
-			}
+			e.Path = version + path + "/"
+			d.Endpoints = append(d.Endpoints, e)
 		}
 	}
 	return d

@@ -108,6 +108,8 @@ func stream(w http.ResponseWriter, r *http.Request, d adapters.Desk, send adapte
 			_ = write(detail(e.Err.Text())) // the connection is broken off in any case
 			out.Cut()
 		case normalize.EventThread: // no word for it
+		default:
+			return out.Beat()
 		}
 		return nil
 	})

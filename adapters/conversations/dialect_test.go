@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -94,7 +95,8 @@ func serve(t *testing.T, method, path, query string, d *desk) (w *httptest.Respo
 	r := httptest.NewRequestWithContext(t.Context(), method, url, nil)
 	defer func() {
 		if v := recover(); v != nil {
-			if cut = v == http.ErrAbortHandler; !cut {
+			err, _ := v.(error)
+			if cut = errors.Is(err, http.ErrAbortHandler); !cut {
 				panic(v)
 			}
 		}

@@ -222,6 +222,8 @@ func (c *completion) stream(r *http.Request, send adapters.SendRequest) error {
 			_ = c.out.Data(appendFailure(nil, r, e.Err)) // the connection is broken off in any case
 			c.out.Cut()
 		case normalize.EventThread: // no word for it
+		default:
+			return c.out.Beat()
 		}
 		return nil
 	})
