@@ -197,6 +197,10 @@ func (d *desk) choose(choice string, made *engine.NewThread) error {
 	case slices.Contains(backends, choice):
 		made.Backend = choice
 	default:
+		routes, backends = d.engine().Choices(engine.Origin{}) // of a caller who may use all
+		if slices.Contains(routes, choice) || slices.Contains(backends, choice) {
+			return normalize.Errorf(normalize.KindForbidden, "this caller may not use %s", choice)
+		}
 		return &normalize.Error{Kind: normalize.KindNotFound, Detail: "there is no route and no backend of this name"}
 	}
 	return nil
@@ -218,7 +222,10 @@ func (d *desk) Stream(ctx context.Context, r adapters.SendRequest, emit func(nor
 		c.sentBy(&f.turn)
 		return f.err
 	}
+	defer c.api.metrics.Watching()()
 	conn, ended := http.NewResponseController(c), false
+	silence := time.NewTimer(c.api.limits.Heartbeat)
+	defer silence.Stop()
 	for last := false; ; {
 		for _, e := range events {
 			// Where there is no connection (a recorder in a test) there is no deadline.
@@ -234,12 +241,16 @@ func (d *desk) Stream(ctx context.Context, r adapters.SendRequest, emit func(nor
 		if last {
 			break
 		}
+		silence.Reset(c.api.limits.Heartbeat)
 		select {
 		case <-f.woken:
 		case <-f.ended:
 			last = true
+		case <-silence.C:
+			events = []engine.Observed{{}}
+			continue
 		}
-		inTime := true
+		var inTime bool
 		if events, inTime = f.take(); !inTime {
 			c.left = true
 			return errTooSlow

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -90,7 +91,10 @@ func (f *fakeEngine) Recall(_ context.Context, from engine.Origin, name string) 
 	return []byte("kept"), f.note(askedRecord{From: noHeader(from), Name: name})
 }
 
-func (f *fakeEngine) Choices(engine.Origin) (routes, backends []string) {
+func (f *fakeEngine) Choices(from engine.Origin) (routes, backends []string) {
+	if from.Caller.Routes != nil {
+		return nil, nil
+	}
 	return []string{"vip", "default"}, []string{"docs-bot"}
 }
 
@@ -443,5 +447,107 @@ func TestADialectsClientThatLeavesDoesNotEndTheSend(t *testing.T) {
 	case <-seen:
 	default:
 		t.Error("the request has ended before its send")
+	}
+}
+
+// TestAFailureWithinADialectsStreamIsItsLastEvent, also one that the engine did not tell;
+// and a dialect that cannot write gets its own error back, when the send is over.
+func TestAFailureWithinADialectsStreamIsItsLastEvent(t *testing.T) {
+	var last normalize.Event
+	var refuse, got error
+	shown := make(chan struct{}, 10)
+	h := newHarness(t, Options{
+		Limits: Limits{HeadWait: time.Minute, Heartbeat: time.Minute},
+		Dialects: []*adapters.Dialect{toy(func(w http.ResponseWriter, r *http.Request, d adapters.Desk) error {
+			got = d.Stream(r.Context(), adapters.SendRequest{ThreadID: threadID, Text: "hi"}, func(e normalize.Event) error {
+				last = e
+				shown <- struct{}{}
+				return refuse
+			})
+			fmt.Fprint(w, "over")
+			return nil
+		})},
+	})
+	begun := normalize.Event{Type: normalize.EventDelta, Text: "begun"}
+	for what, c := range map[string]struct {
+		tell   []normalize.Event
+		panics bool
+		kind   normalize.Kind
+	}{
+		"told":   {[]normalize.Event{begun, {Type: normalize.EventError, Err: &normalize.Error{Kind: normalize.KindTruncated}}}, false, normalize.KindTruncated},
+		"panics": {[]normalize.Event{begun}, true, normalize.KindInternal},
+	} {
+		h.engine.onSend = func(_ context.Context, _ engine.Origin, send engine.SendRequest) (engine.Turn, error) {
+			for _, e := range c.tell {
+				send.Observe(engine.Observed{Event: e})
+				<-shown
+			}
+			if c.panics {
+				panic("what")
+			}
+			return engine.Turn{}, normalize.AsError(c.tell[len(c.tell)-1].Err)
+		}
+		h.ask("GET", "/toy/v7/threads/x", "")
+		if got != nil || last.Type != normalize.EventError || last.Err.Kind != c.kind {
+			t.Errorf("%s: %v, the last event is %+v", what, got, last)
+		}
+	}
+	refuse = errors.New("the client left")
+	over := false
+	h.engine.onSend = func(_ context.Context, _ engine.Origin, send engine.SendRequest) (engine.Turn, error) {
+		send.Observe(engine.Observed{Event: begun})
+		over = true
+		return engine.Turn{}, nil
+	}
+	if h.ask("GET", "/toy/v7/threads/x", ""); !errors.Is(got, refuse) || !over {
+		t.Errorf("%v, the send is over: %t", got, over)
+	}
+}
+
+// TestWhoMayNotUseAChoiceIsForbiddenIt, and what nobody may use is not there.
+func TestWhoMayNotUseAChoiceIsForbiddenIt(t *testing.T) {
+	choice := ""
+	h := newHarness(t, Options{
+		Callers: []Caller{{Name: "narrow", Key: normalize.NewSecret("k"), Routes: []string{"none"}}},
+		Dialects: []*adapters.Dialect{toy(func(_ http.ResponseWriter, r *http.Request, d adapters.Desk) error {
+			_, err := d.Send(r.Context(), adapters.SendRequest{Text: "hi", Choice: choice})
+			return err
+		})},
+	})
+	for name, want := range map[string]int{"vip": 403, "docs-bot": 403, "nobody": 404} {
+		choice = name
+		if status, text, _ := h.ask("GET", "/toy/v7/threads/x", "", "X-Toy", "toy k"); status != want || len(h.engine.take()) != 0 {
+			t.Errorf("%s: %d %s", name, status, text)
+		}
+	}
+}
+
+// TestADialectsStreamShowsThatItLives where the bot says nothing for a while.
+func TestADialectsStreamShowsThatItLives(t *testing.T) {
+	beaten := make(chan struct{})
+	h := newHarness(t, Options{
+		Limits: Limits{Heartbeat: time.Millisecond},
+		Dialects: []*adapters.Dialect{toy(func(w http.ResponseWriter, r *http.Request, d adapters.Desk) error {
+			beats := 0
+			return d.Stream(r.Context(), adapters.SendRequest{ThreadID: threadID, Text: "hi"}, func(e normalize.Event) error {
+				if e.Type == "" {
+					if beats++; beats == 2 {
+						close(beaten)
+					}
+					return nil
+				}
+				_, err := fmt.Fprint(w, e.Type, " ")
+				return err
+			})
+		})},
+	})
+	h.engine.onSend = func(_ context.Context, _ engine.Origin, send engine.SendRequest) (engine.Turn, error) {
+		send.Observe(engine.Observed{Event: normalize.Event{Type: normalize.EventDelta, Text: "hel"}})
+		<-beaten
+		send.Observe(engine.Observed{Event: normalize.Event{Type: normalize.EventDone}})
+		return engine.Turn{}, nil
+	}
+	if _, text, _ := h.ask("GET", "/toy/v7/threads/x", ""); text != "delta done " {
+		t.Errorf("%q", text)
 	}
 }
