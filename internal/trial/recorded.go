@@ -219,7 +219,7 @@ func cutsOf(answer string) []breakage {
 // breaks plays the sample up to a step, again and again, with the step's last answer
 // broken.
 func (t *trial) breaks(ctx context.Context, sample *Sample, at int, suffix string) {
-	if at < 0 {
+	if at < 0 || len(sample.steps[at].calls) == 0 {
 		return
 	}
 	before, broken := sample.steps[:at], sample.steps[at]
