@@ -84,7 +84,7 @@ type Arrival struct {
 
 // Import stores threads that come from elsewhere under the ids and with the times that
 // they have, all in one commit. ErrChanged: a thread with one of these ids is there
-// already, this tenant's or another's; nothing was written. Ask MessagesTaken before.
+// already, this tenant's or another's; nothing was written. Ask Taken before.
 func (s *Store) Import(ctx context.Context, arrivals []Arrival) error {
 	threads := convert(arrivals, func(a Arrival) threadRow { return encodeThread(&a.Thread.Thread) })
 	messages := convert(arrivals, func(a Arrival) []messageRow { return convert(a.Messages, encodeMessage) })
@@ -140,16 +140,19 @@ func (s *session) append(threadID string, last int64, rows []messageRow) error {
 // takenBatch is how many ids are looked for at once.
 const takenBatch = 50
 
-// MessagesTaken reports whether a message with one of these ids is there, whoever's it
-// is: ids are everybody's. It tells nothing else.
-func (s *Store) MessagesTaken(ctx context.Context, ids []string) (taken bool, err error) {
+// Taken reports whether a thread or a message with one of these ids is there, whoever's
+// it is: ids are everybody's. It tells nothing else.
+func (s *Store) Taken(ctx context.Context, threadID string, messageIDs []string) (taken bool, err error) {
 	err = s.db.read(ctx, func(tx *session) error {
-		for from := 0; from < len(ids) && !taken; from += takenBatch {
+		var id string
+		if taken, err = tx.one(selectTakenThread, []any{threadID}, &id); err != nil {
+			return err
+		}
+		for from := 0; from < len(messageIDs) && !taken; from += takenBatch {
 			args := make([]any, takenBatch)
 			for i := range args {
-				args[i] = ids[min(from+i, len(ids)-1)]
+				args[i] = messageIDs[min(from+i, len(messageIDs)-1)]
 			}
-			var id string
 			if taken, err = tx.one(selectTaken, args, &id); err != nil {
 				return err
 			}

@@ -34,6 +34,7 @@ const (
 	selectProbe
 	selectTenant
 	selectTranscript
+	selectTakenThread
 	selectTaken
 	selectErasures
 	selectUntouched
@@ -179,8 +180,9 @@ var queries = [queryCount]string{
 	selectTranscript: `SELECT ` + messageColumns + `, m.raw, t.version
 		FROM ` + messageTables + ` WHERE m.thread_id = $1 AND t.tenant = $2 AND m.seq > $3 AND m.seq <= $4
 		AND m.created_at >= $5 AND m.created_at < $6 ORDER BY m.seq LIMIT $7`,
-	// The one statement that asks about ids of all tenants: they are unique among all.
-	selectTaken: `SELECT m.id FROM messages m WHERE m.id IN (` + parameters(1, takenBatch) + `) LIMIT 1`,
+	// These two ask about the ids of all tenants, which are unique among them.
+	selectTakenThread: `SELECT t.id FROM threads t WHERE t.id = $1`,
+	selectTaken:       `SELECT m.id FROM messages m WHERE m.id IN (` + parameters(1, takenBatch) + `) LIMIT 1`,
 	selectErasures: `SELECT e.thread_id, e.seq, e.tenant, e.backend, e.vendor, e.bot, e.remote_id, e.remote_user, e.tries, e.created_at
 		FROM erasures e WHERE e.due <= $1 ORDER BY e.due, e.thread_id, e.seq LIMIT $2`,
 	selectUntouched: `SELECT t.id FROM threads t WHERE t.tenant = $1 AND t.updated_at < $2

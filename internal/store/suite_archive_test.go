@@ -129,13 +129,19 @@ func importIsWholeOrNothing(t *testing.T, f *fixture) {
 	f.wantErr("the thread before it", err, ErrNotFound)
 	said := f.say(known, "hello")
 	for _, c := range []struct {
-		ids  []string
-		want bool
-	}{{nil, false}, {[]string{newID("msg")}, false}, {append(slices.Repeat([]string{newID("msg")}, takenBatch), said.ID), true}} {
-		taken, err := f.MessagesTaken(t.Context(), c.ids)
+		thread string
+		ids    []string
+		want   bool
+	}{
+		{fresh.ID, nil, false},
+		{known.ID, nil, true},
+		{fresh.ID, []string{newID("msg")}, false},
+		{fresh.ID, append(slices.Repeat([]string{newID("msg")}, takenBatch), said.ID), true},
+	} {
+		taken, err := f.Taken(t.Context(), c.thread, c.ids)
 		f.must(err)
 		if taken != c.want {
-			t.Errorf("%d ids: taken is %v", len(c.ids), taken)
+			t.Errorf("thread %s and %d messages: taken is %v", c.thread, len(c.ids), taken)
 		}
 	}
 }
