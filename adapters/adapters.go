@@ -302,6 +302,10 @@ type Spec struct {
 	// Tells lists what the vendor tells in its threads and answers beside their text.
 	// Who plans to leave for this vendor is told what goes on there, and what does not.
 	Tells []Extra
+
+	// ReadRecords reads the file that a RecordExporter gives, row by row, and stops at an
+	// error of each; nil where the vendor has no such file.
+	ReadRecords func(file io.Reader, each func(row int, r Record) error) error
 }
 
 // Extra is something that a vendor may tell beside the text of its answers.

@@ -31,6 +31,8 @@ var Spec = adapters.Spec{
 	Twin:     twin,
 	TwinPath: "/api",
 	Dialect:  dialect(),
+
+	ReadRecords: readRecords,
 }
 
 // platform is what every account can do, whatever its settings. What depends on

@@ -20,7 +20,7 @@ type Report struct {
 	Completed Counts `json:"completed"` // threads that an earlier import had left unfinished, and the messages that were missing
 	Unchanged int    `json:"unchanged"` // threads that are here already, as in the file or as they went on since
 	Mapped    int    `json:"mapped"`    // of the threads imported, those that got new ids
-	Unknown   int    `json:"unknown"`   // messages that were being sent when they were exported; they are unknown now
+	Pending   int    `json:"pending"`   // messages in the file that were being sent when they were exported: they are unknown here
 }
 
 // Mapping is a thread whose ids were taken by something else: it has new ones here.
@@ -113,6 +113,7 @@ func (im *importing) check(_ context.Context, s *section) error {
 	n, err := s.check()
 	im.report.InFile.Threads++
 	im.report.InFile.Messages += n
+	im.report.Pending = s.reader.pending
 	return err
 }
 
@@ -272,19 +273,11 @@ func (im *importing) take(ctx context.Context, s *section, names *renamed, v com
 	for i := range a.Messages {
 		im.ids[a.Messages[i].ID] = true
 		im.bytes += len(a.Messages[i].Text) + len(a.Messages[i].Raw)
-		im.note(&a.Messages[i])
 	}
 	im.batch = append(im.batch, a)
 	im.messages += len(a.Messages)
 	im.report.Imported.Messages += len(a.Messages)
 	return nil
-}
-
-// note counts what import itself has changed.
-func (im *importing) note(m *normalize.Message) {
-	if m.Status == normalize.StatusUnknown && m.Reason == interrupted {
-		im.report.Unknown++
-	}
 }
 
 func (im *importing) inBatch(id string, messages []normalize.Message) bool {
@@ -299,10 +292,10 @@ func (im *importing) inBatch(id string, messages []normalize.Message) bool {
 func (im *importing) flush(ctx context.Context) error {
 	batch := im.batch
 	im.batch, im.messages, im.bytes = nil, 0, 0
-	if len(batch) == 0 || im.options.DryRun {
-		return nil // of a dry run the ids stay: what it would have stored counts
-	}
 	clear(im.ids)
+	if len(batch) == 0 || im.options.DryRun {
+		return nil
+	}
 	return stored(im.to.Import(ctx, batch))
 }
 
@@ -327,9 +320,6 @@ func (im *importing) write(ctx context.Context, s *section, names *renamed, has 
 		seen += len(part)
 		missing := convert(part[from:], names.message)
 		count.Messages += len(missing)
-		for i := range missing {
-			im.note(&missing[i])
-		}
 		switch {
 		case im.options.DryRun, len(missing) == 0 && has >= 0:
 			return nil
@@ -373,10 +363,15 @@ func (n *renamed) id(old string) string {
 		}
 		sum := sha256.Sum256(append([]byte(old), n.seed...))
 		copy(bits[6:], sum[:])
-		bits[6], bits[8] = bits[6]&0x0f|0x80, bits[8]&0x3f|0x80 // UUIDv8: RFC 9562, 5.8
-		return normalize.FormatID(prefix, bits)
+		return ours(prefix, bits)
 	}
 	return old
+}
+
+// ours makes an id of bits that are no clock's and no chance's: a UUIDv8 (RFC 9562, 5.8).
+func ours(prefix string, bits [16]byte) string {
+	bits[6], bits[8] = bits[6]&0x0f|0x80, bits[8]&0x3f|0x80
+	return normalize.FormatID(prefix, bits)
 }
 
 func (n *renamed) thread(s *section) store.StoredThread {

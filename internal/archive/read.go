@@ -44,6 +44,8 @@ type reader struct {
 	begun  bool
 	more   bool    // the file says that another thread follows
 	peeked *record // read, and not yet used
+
+	pending int // messages that became unknown by being read
 }
 
 func newReader(file io.ReadSeeker) *reader {
@@ -206,6 +208,9 @@ func (r *reader) messages(threadID string) (list []normalize.Message, last bool,
 		m, err := got.message.stored()
 		if err != nil {
 			return nil, false, r.wrong(err)
+		}
+		if got.message.Status == normalize.StatusPending {
+			r.pending++
 		}
 		size += len(m.Text) + len(m.Raw)
 		list = append(list, m)

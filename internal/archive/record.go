@@ -43,6 +43,8 @@ type moment struct{ time.Time }
 // MarshalJSON implements json.Marshaler.
 func (m moment) MarshalJSON() ([]byte, error) { return normalize.AppendTime(nil, m.Time), nil }
 
+var errTime = errors.New("a time has to be as 2026-03-04T10:15:31.480Z")
+
 // UnmarshalJSON implements json.Unmarshaler. What is finer than a millisecond is cut off.
 func (m *moment) UnmarshalJSON(b []byte) error {
 	if string(b) == "null" {
@@ -54,7 +56,7 @@ func (m *moment) UnmarshalJSON(b []byte) error {
 	}
 	t, err := time.Parse(time.RFC3339Nano, s)
 	if err != nil {
-		return errors.New("a time has to be as 2026-03-04T10:15:31.480Z")
+		return errTime
 	}
 	m.Time = t.UTC().Truncate(time.Millisecond)
 	return nil
@@ -382,6 +384,8 @@ func decode(line []byte) (r record, err error) {
 func notJSON(err error) error {
 	var wrongType *json.UnmarshalTypeError
 	switch said := err.Error(); {
+	case errors.Is(err, errTime):
+		return errTime
 	case errors.As(err, &wrongType) && wrongType.Field == "":
 		return errors.New("it is not a JSON object")
 	case errors.As(err, &wrongType):

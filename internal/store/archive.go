@@ -38,6 +38,9 @@ type Stretched struct {
 	Version  int64 // of the thread at the moment of reading; 0 where there are no messages
 }
 
+// atOrAfter gives the first whole millisecond that is not before a moment.
+func atOrAfter(t time.Time) int64 { return t.Add(time.Millisecond - 1).UnixMilli() }
+
 var errEnough = errors.New("store: enough")
 
 // Transcript reads a part of a thread's transcript, oldest first, with the vendors'
@@ -45,11 +48,11 @@ var errEnough = errors.New("store: enough")
 func (s *Store) Transcript(ctx context.Context, tenant, threadID string, part Stretch) (Stretched, error) {
 	until := int64(math.MaxInt64)
 	if !part.Until.IsZero() {
-		until = part.Until.UnixMilli()
+		until = atOrAfter(part.Until)
 	}
 	since := int64(math.MinInt64)
 	if !part.Since.IsZero() {
-		since = part.Since.UnixMilli()
+		since = atOrAfter(part.Since)
 	}
 	var read Stretched
 	err := s.db.read(ctx, func(tx *session) error {
