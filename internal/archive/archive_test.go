@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -96,6 +97,7 @@ func populate(t *testing.T, s *store.Store) (all []store.Arrival) {
 	t.Helper()
 	full := newThread("acme")
 	yes := true
+	full.Asked = "sitegpt/365062873485935184"
 	full.Backend, full.Route, full.Title, full.Carry = "desk", "vip", "Where is my parcel?", "transcript"
 	full.User = normalize.User{ID: "u-1", Name: "Zoë", Email: "zoe@example.org", Phone: "+49 30 1", Info: "likes \"quotes\""}
 	full.Mode, full.Status = normalize.ModeHuman, normalize.ThreadBlocked
@@ -205,6 +207,31 @@ func TestAnArchiveComesBackByteForByteOnTheOtherStore(t *testing.T) {
 				t.Error("the second import has changed something: " + firstDifference(again, file))
 			}
 		})
+	}
+}
+
+// TestNothingOfAThreadIsLeftOut compares by way of the store, with a thread and a message
+// that have a value in every field there is.
+func TestNothingOfAThreadIsLeftOut(t *testing.T) {
+	source, target := sqlite(t), sqlite(t)
+	full := populate(t, source)[0]
+	imported(t, target, exported(t, source, JSONL, Filter{}), Options{})
+	got, err := target.Thread(t.Context(), "acme", full.Thread.ID, true)
+	must(t, err)
+	list, _, err := target.Messages(t.Context(), "acme", full.Thread.ID, store.Range{Ascending: true, Raw: true})
+	must(t, err)
+	full.Thread.MessageCount, full.Thread.Version = len(full.Messages), got.Version
+	same(t, "thread", got, full.Thread)
+	for i, m := range list {
+		same(t, "message", m.Message, full.Messages[i])
+	}
+	for _, value := range []any{got.Thread, list[len(list)-1].Message} {
+		v := reflect.ValueOf(value)
+		for i := range v.NumField() {
+			if v.Field(i).IsZero() {
+				t.Errorf("%T: %s is empty: this test must set it", value, v.Type().Field(i).Name)
+			}
+		}
 	}
 }
 

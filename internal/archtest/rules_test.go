@@ -133,6 +133,11 @@ var arrows = []arrow{
 		because: "it is joined with routing and backends by the engine alone",
 	},
 	{
+		from:    "internal/archive",
+		only:    []string{"normalize", "adapters", "internal/store"},
+		because: "it reads and writes what the store holds; of vendors it knows what a record is",
+	},
+	{
 		from:    "internal/migration",
 		only:    []string{"normalize"},
 		because: "what leaving a vendor is made of works on a store and through a server alike",
@@ -161,7 +166,7 @@ var arrows = []arrow{
 		from: "internal/httpapi",
 		never: []string{
 			"internal/backend", "internal/store", "internal/routing", "internal/vendorhttp", "internal/config", "internal/app",
-			"internal/sandbox",
+			"internal/sandbox", "internal/archive",
 		},
 		because: "a door speaks to the engine only",
 	},
@@ -504,7 +509,7 @@ func pureRoomsArePure(t *tree) (found []finding) {
 
 // vendorless are the rooms that know no vendor.
 var vendorless = []string{
-	"normalize", "internal/engine", "internal/backend", "internal/store", "internal/routing", "internal/config", "internal/sandbox",
+	"normalize", "internal/archive", "internal/engine", "internal/backend", "internal/store", "internal/routing", "internal/config", "internal/sandbox",
 	"internal/migration", "internal/outbound", "internal/telemetry", "internal/vendorhttp",
 }
 

@@ -28,7 +28,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	for _, kind := range []string{"text/html", "text/css", "text/javascript", "text/event-stream"} {
+	for _, kind := range []string{"text/html", "text/css", "text/javascript", "text/csv", "application/x-ndjson", exportTypes["xlsx"], "text/event-stream"} {
 		openapi3filter.RegisterBodyDecoder(kind, openapi3filter.FileBodyDecoder)
 	}
 	goleak.VerifyTestMain(m)
@@ -52,6 +52,7 @@ type fakeEngine struct {
 	onResend    func(key *engine.Key) (engine.Turn, error)
 	onEvents    engine.Tell
 	retold      []normalize.Event
+	onExport    func(ctx context.Context, w io.Writer) error
 	thread      normalize.Thread
 	message     normalize.Message
 	next        string
@@ -102,7 +103,11 @@ type (
 		Thread, Message string
 		Feedback        normalize.Feedback
 	}
-	askedMove struct{ Thread, Backend, Carry string }
+	askedMove   struct{ Thread, Backend, Carry string }
+	askedExport struct {
+		From   engine.Origin
+		Export engine.ExportRequest
+	}
 	askedPlan struct {
 		From engine.Origin
 		Plan engine.PlanRequest
@@ -244,6 +249,18 @@ func (f *fakeEngine) Backend(name string) (engine.BackendState, error) {
 		}
 	}
 	return engine.BackendState{}, normalize.Errorf(normalize.KindNotFound, "no backend is named %q", name)
+}
+
+func (f *fakeEngine) Export(ctx context.Context, from engine.Origin, export engine.ExportRequest, w io.Writer) error {
+	err := f.note(askedExport{from, export})
+	switch {
+	case err != nil:
+	case f.onExport != nil:
+		err = f.onExport(ctx, w)
+	default:
+		_, err = io.WriteString(w, "a line\n")
+	}
+	return err
 }
 
 func (f *fakeEngine) Plan(_ context.Context, from engine.Origin, plan engine.PlanRequest) (migration.Report, error) {

@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -46,6 +47,8 @@ type Engine interface {
 	SetFeedback(ctx context.Context, from engine.Origin, threadID, messageID string, feedback normalize.Feedback) (normalize.Message, error)
 	Move(ctx context.Context, from engine.Origin, threadID, backend, carry string) (normalize.Thread, error)
 	Plan(ctx context.Context, from engine.Origin, plan engine.PlanRequest) (migration.Report, error)
+	// Export writes nothing before it knows that it can.
+	Export(ctx context.Context, from engine.Origin, export engine.ExportRequest, w io.Writer) error
 	Backends() []engine.BackendState
 	Backend(name string) (engine.BackendState, error)
 	Explain(from engine.Origin, send engine.SendRequest) (engine.Explanation, error)
@@ -104,6 +107,7 @@ type API struct {
 	unready atomic.Bool  // set by Drain
 	stopped atomic.Bool  // set by StopSends
 	sends   atomic.Int64 // in flight
+	exports atomic.Int64 // in flight
 }
 
 // New builds the API. A nil log is silent, and without metrics nothing is counted

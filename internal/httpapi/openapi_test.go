@@ -55,6 +55,7 @@ var requests = map[string]struct{ path, body string }{
 	"POST /v1/threads/{thread}/move":                        {"/v1/threads/" + threadID + "/move", `{"backend":"echo"}`},
 	"POST /v1/routes/explain":                               {"/v1/routes/explain", `{"text":"hello"}`},
 	"GET /v1/plan":                                          {"/v1/plan?from=docs-bot&to=echo&since=2026-03-04T10:15:31Z", ""},
+	"GET /v1/export":                                        {"/v1/export?format=csv", ""},
 	"GET /v1/backends":                                      {"/v1/backends", ""},
 	"GET /v1/backends/{backend}":                            {"/v1/backends/docs-bot", ""},
 	"GET /v1/threads/{thread}/events":                       {threadPath + "/events", ""},

@@ -75,6 +75,9 @@ func endpoints(metrics http.Handler, dialects []*adapters.Dialect) []endpoint {
 		{path: "/v1/plan", methods: []method{
 			{http.MethodGet, gateKey, (*call).plan},
 		}},
+		{path: "/v1/export", methods: []method{
+			{http.MethodGet, gateKey, (*call).export},
+		}},
 		{path: "/v1/backends", methods: []method{
 			{http.MethodGet, gateKey, (*call).listBackends},
 		}},
