@@ -141,12 +141,9 @@ func (c *client) call(ctx context.Context, method, path string, body, into any) 
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if !c.key.IsZero() {
-		req.Header.Set("Authorization", "Bearer "+c.key.Reveal())
-	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := c.do(req)
 	if err != nil {
-		return fmt.Errorf("%w: does chatmux run at %s?", err, c.url)
+		return err
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
@@ -154,14 +151,31 @@ func (c *client) call(ctx context.Context, method, path string, body, into any) 
 		return fmt.Errorf("the answer of %s was cut: %w", c.url, err)
 	}
 	if resp.StatusCode >= 400 {
-		p := problem{retryAfter: resp.Header.Get("Retry-After")}
-		if json.Unmarshal(b, &p) != nil || p.Code == "" {
-			return fmt.Errorf("%s answered %s: is that a chatmux server?", c.url, resp.Status)
-		}
-		return &p
+		return c.refusal(resp, b)
 	}
 	if err := json.Unmarshal(b, into); err != nil {
 		return fmt.Errorf("%s answered something that is not chatmux's JSON: is that a chatmux server? (%w)", c.url, err)
 	}
 	return nil
+}
+
+// do sends a request with the key.
+func (c *client) do(req *http.Request) (*http.Response, error) {
+	if !c.key.IsZero() {
+		req.Header.Set("Authorization", "Bearer "+c.key.Reveal())
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("%w: does chatmux run at %s?", err, c.url)
+	}
+	return resp, nil
+}
+
+// refusal is the error of an answer that is none.
+func (c *client) refusal(resp *http.Response, body []byte) error {
+	p := problem{retryAfter: resp.Header.Get("Retry-After")}
+	if json.Unmarshal(body, &p) != nil || p.Code == "" {
+		return fmt.Errorf("%s answered %s: is that a chatmux server?", c.url, resp.Status)
+	}
+	return &p
 }

@@ -134,6 +134,12 @@ func OpenEngine(ctx context.Context, c *config.Config, o Options) (_ *engine.Eng
 	return a.engine, a.Close, nil
 }
 
+// OpenStore opens the store of a config, for work on it that needs no backends. A SQLite
+// file that a server has open is store.ErrInUse.
+func OpenStore(ctx context.Context, c *config.Config, log *zap.Logger) (*store.Store, error) {
+	return store.Open(ctx, dsn(c.Store), store.Options{Log: log})
+}
+
 func newApp(c *config.Config, o Options) *App {
 	a := &App{config: c, specs: make(map[string]adapters.Spec, len(o.Adapters)), log: o.Log, metrics: telemetry.New()}
 	for _, s := range o.Adapters {

@@ -88,6 +88,16 @@ import (
 )
 `, []string{"internal/store/store.go:3: internal/store imports internal/routing"}},
 
+	{"the archive asks the engine", "arrows from internal/archive", `
+-- internal/archive/archive.go --
+package archive
+import (
+	"chatmux/adapters"
+	"chatmux/internal/engine"
+	"chatmux/internal/store"
+)
+`, []string{"internal/archive/archive.go:4: internal/archive imports internal/engine"}},
+
 	{"the mover opens the store", "arrows from internal/migration", `
 -- internal/migration/move.go --
 package migration

@@ -320,6 +320,7 @@ var homes = map[string][]string{
 	"github.com/sony/gobreaker/v2":        {"internal/backend"},
 	"github.com/spf13/cobra":              {"cmd"},
 	"github.com/tidwall/gjson":            {"adapters", "internal/vendorhttp"},
+	"github.com/vbauerster/mpb/v8":        {"cmd"},
 	"github.com/xuri/excelize/v2":         {"adapters/conversations"},
 	"go.uber.org/zap":                     {"internal/app", "internal/backend", "internal/engine", "internal/httpapi", "internal/store", "cmd"},
 	"go.yaml.in/yaml/v4":                  {"internal/config"},
