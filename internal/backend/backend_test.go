@@ -428,6 +428,12 @@ func TestTheRetryBudgetIsATenthOfTheLastRequestsAndAtLeastThree(t *testing.T) {
 		if n := granted(); n != 10 {
 			t.Errorf("%d after 100 requests, want 10", n)
 		}
+		for range 10 { // the second tries themselves earn none
+			b.try(t)
+		}
+		if n := granted(); n != 0 {
+			t.Errorf("%d more after the second tries, want 0", n)
+		}
 		time.Sleep(10 * time.Second)
 		if n := granted(); n != 3 {
 			t.Errorf("%d after ten quiet seconds, want 3", n)

@@ -20,13 +20,21 @@ type retryBudget struct {
 	seconds [budgetSeconds]struct {
 		at                int64
 		requests, retries int
+		awaited           int // of the retries: still to come as requests, and not to be counted as such
 	}
 }
 
 func (r *retryBudget) request(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.seconds[r.slot(now)].requests++
+	current := r.slot(now)
+	for i := range r.seconds {
+		if s := &r.seconds[i]; s.awaited > 0 && now.Unix()-s.at < budgetSeconds {
+			s.awaited--
+			return
+		}
+	}
+	r.seconds[current].requests++
 }
 
 // take reports whether one more second try is within the budget, and counts it.
@@ -45,6 +53,7 @@ func (r *retryBudget) take(now time.Time) bool {
 		return false
 	}
 	r.seconds[current].retries++
+	r.seconds[current].awaited++
 	return true
 }
 
@@ -52,7 +61,7 @@ func (r *retryBudget) take(now time.Time) bool {
 func (r *retryBudget) slot(now time.Time) int {
 	i := int(now.Unix() % budgetSeconds)
 	if s := &r.seconds[i]; s.at != now.Unix() {
-		s.at, s.requests, s.retries = now.Unix(), 0, 0
+		s.at, s.requests, s.retries, s.awaited = now.Unix(), 0, 0, 0
 	}
 	return i
 }

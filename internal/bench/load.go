@@ -90,29 +90,40 @@ func encode(host, auth string, r request) ([]byte, error) {
 // exchange writes a request and reads the answer, which must be 2xx. The body is
 // good until the next one.
 func (c *client) exchange(raw []byte) ([]byte, error) {
-	if err := c.connected(); err != nil {
-		return nil, err
-	}
-	c.used = time.Now()
-	if err := c.conn.SetDeadline(c.used.Add(30 * time.Second)); err != nil {
-		return nil, err
-	}
-	if _, err := c.conn.Write(raw); err != nil {
-		return nil, err
-	}
-	resp, err := http.ReadResponse(c.reader, nil)
+	status, _, err := c.ask(raw)
 	if err != nil {
 		return nil, err
 	}
-	c.body.Reset()
-	_, err = c.body.ReadFrom(resp.Body)
-	if err := errors.Join(err, resp.Body.Close()); err != nil {
-		return nil, err
-	}
-	if resp.StatusCode/100 != 2 {
-		return nil, fmt.Errorf("%s: %s", resp.Status, c.body.Bytes())
+	if status/100 != 2 {
+		return nil, fmt.Errorf("%d %s: %s", status, http.StatusText(status), c.body.Bytes())
 	}
 	return c.body.Bytes(), nil
+}
+
+// ask is exchange for an answer of any status, whose body is then in c.body.
+func (c *client) ask(raw []byte) (status int, header http.Header, err error) {
+	if err := c.connected(); err != nil {
+		return 0, nil, err
+	}
+	c.used = time.Now()
+	if err := c.conn.SetDeadline(c.used.Add(30 * time.Second)); err != nil {
+		return 0, nil, err
+	}
+	if _, err := c.conn.Write(raw); err != nil {
+		return 0, nil, err
+	}
+	resp, err := http.ReadResponse(c.reader, nil)
+	if err != nil {
+		return 0, nil, err
+	}
+	c.body.Reset()
+	_, err = c.body.ReadFrom(resp.Body)
+	err = errors.Join(err, resp.Body.Close())
+	if resp.Close { // the server has closed, or will
+		err = errors.Join(err, c.close())
+		c.conn = nil
+	}
+	return resp.StatusCode, resp.Header, err
 }
 
 // answered is how the bot's answer to every message begins, as JSON writes it.

@@ -32,6 +32,7 @@ type options struct {
 	dir         string
 	chatmux     string
 	open        bool
+	overload    bool
 	profiles    string
 }
 
@@ -53,6 +54,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			return serveTwin(args[1])
 		case roleProxy:
 			return serveProxy(args[1])
+		case roleSlow:
+			return serveSlow(args[1])
 		}
 	}
 	o, err := readOptions(args)
@@ -94,7 +97,10 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	return nil
+	if !o.overload {
+		return nil
+	}
+	return measureOverload(ctx, o, filepath.Join(dir, "overload"), out)
 }
 
 func readOptions(args []string) (options, error) {
@@ -110,6 +116,7 @@ func readOptions(args []string) (options, error) {
 	flags.StringVar(&o.dir, "dir", "bin", "where the database is made: a folder on the disk that is meant, not in memory")
 	flags.StringVar(&o.chatmux, "chatmux", "", "the chatmux binary; built when not given")
 	flags.BoolVar(&o.open, "open", true, "measure latencies in an open loop too, with the first of the vendors")
+	flags.BoolVar(&o.overload, "overload", true, "measure what happens when too much is asked, too")
 	flags.StringVar(&o.profiles, "profiles", "", "a folder for CPU profiles of chatmux under load, taken when all is measured")
 	if err := flags.Parse(args); err != nil {
 		return o, err

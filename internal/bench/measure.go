@@ -92,7 +92,7 @@ func (b *bench) start(ctx context.Context, dir string) error {
 		{"memory", "sqlite::memory:"},
 	} {
 		t := &target{name: "chatmux, store " + store.name, auth: "Bearer " + callerKey, begin: beginThread}
-		t.process, t.admin, err = startChatmux(ctx, b.chatmux, filepath.Join(dir, store.name), b.vendor, b.twin.addr, store.dsn)
+		t.process, t.admin, err = startChatmux(ctx, b.chatmux, filepath.Join(dir, store.name), store.dsn, b.vendor.defaults(b.twin.addr))
 		if err != nil {
 			return err
 		}

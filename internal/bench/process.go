@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ import (
 const (
 	roleTwin  = "twin"
 	roleProxy = "proxy"
+	roleSlow  = "slow"
 )
 
 // maxIdle is how many connections a proxy keeps to the vendor: more than any run
@@ -40,6 +42,48 @@ func serveTwin(name string) error {
 	}
 	return serveUntilParentEnds(v.twin())
 }
+
+// serveSlow is the role of a vendor that takes its time: its twin behind a pause, or
+// with pauses between the pieces of an answer that it streams.
+func serveSlow(name string) error {
+	v, err := vendorNamed(name)
+	if err != nil {
+		return err
+	}
+	twin := v.twin()
+	return serveUntilParentEnds(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return // the client has left
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		if bytes.Contains(body, []byte(`"isStreaming":true`)) {
+			w = hesitant{w}
+		} else {
+			time.Sleep(thinking)
+		}
+		twin.ServeHTTP(w, r)
+	}))
+}
+
+// How long a slow vendor takes for an answer, and for each piece of a streamed one.
+const (
+	thinking   = 100 * time.Millisecond
+	hesitating = time.Second
+)
+
+// hesitant pauses with each flush.
+type hesitant struct{ http.ResponseWriter }
+
+// FlushError implements what http.ResponseController looks for.
+func (h hesitant) FlushError() error {
+	err := http.NewResponseController(h.ResponseWriter).Flush()
+	time.Sleep(hesitating)
+	return err
+}
+
+// Flush implements http.Flusher.
+func (h hesitant) Flush() { _ = h.FlushError() }
 
 // serveProxy is the role of the bare reverse proxy, as fast as net/http has one:
 // connections and buffers are kept.
@@ -139,9 +183,19 @@ func build(ctx context.Context, dir string) (string, error) {
 // callers, so finding them is part of its work.
 const callerKey = "bench-key-0123456789abcdef0123456789abcdef"
 
-// startChatmux starts the real binary with its defaults: the log goes to a file at
-// level info.
-func startChatmux(ctx context.Context, binary, dir string, v vendor, twin, store string) (p *process, admin string, err error) {
+// defaults is the rest of a config with one backend and no wishes.
+func (v vendor) defaults(twin string) string {
+	return fmt.Sprintf("backends:\n  - %s}\nroutes:\n  - {name: default, to: bot}\n", v.backend("bot", twin))
+}
+
+// backend is a backend of the config at an address, without the closing brace.
+func (v vendor) backend(name, addr string) string {
+	return fmt.Sprintf(`{name: %s, adapter: %s, settings: {base_url: "http://%s%s", %s}`, name, v.name, addr, v.path, v.settings)
+}
+
+// startChatmux starts the real binary: with a log that goes to a file at level info, and
+// with the rest of the config as it is given.
+func startChatmux(ctx context.Context, binary, dir, store, rest string) (p *process, admin string, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, "", err
 	}
@@ -152,15 +206,7 @@ func startChatmux(ctx context.Context, binary, dir string, v vendor, twin, store
 		}
 	}
 	config := filepath.Join(dir, "config.yaml")
-	text := fmt.Sprintf(`listen: %s
-admin: %s
-store: %q
-callers: [{name: bench, key: %s}]
-backends:
-  - {name: bot, adapter: %s, settings: {base_url: "http://%s%s", %s}}
-routes:
-  - {name: default, to: bot}
-`, addrs[0], addrs[1], store, callerKey, v.name, twin, v.path, v.settings)
+	text := fmt.Sprintf("listen: %s\nadmin: %s\nstore: %q\ncallers: [{name: bench, key: %s}]\n%s", addrs[0], addrs[1], store, callerKey, rest)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, "", err
 	}

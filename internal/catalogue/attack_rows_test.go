@@ -127,13 +127,14 @@ var matrix = map[string]any{
 	"get /v1/threads/{thread}/messages/{message}":           nil,
 	"post /v1/threads/{thread}/messages/{message}/resend":   nil,
 	"post /v1/threads/{thread}/messages/{message}/feedback": object{"feedback": "negative"},
+	"get /v1/threads/{thread}/events":                       nil,
 	"post /v1/threads/{thread}/move":                        object{"backend": "b", "carry": "none"},
 }
 
 // others are the endpoints that take no id of a tenant's.
 var others = []string{
 	"post /v1/messages", "post /v1/threads", "get /v1/threads", "get /v1/backends", "get /v1/backends/{backend}", "post /v1/routes/explain", "get /healthz", "get /readyz",
-	"get /metrics", "get /openapi.json", "get /docs", "get /docs/{file}",
+	"get /metrics", "get /openapi.json", "get /docs", "get /docs/{file}", "get /v1/plan",
 }
 
 func a03(t testing.TB, s *scene) {
