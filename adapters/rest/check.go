@@ -17,7 +17,7 @@ var (
 	ofRemote   = slices.Concat(ofBot, []string{"remote_id", "remote_user_id"})
 	ofUser     = []string{"user.id", "user.name", "user.email", "user.phone", "user.info"}
 	ofThread   = slices.Concat(ofUser, []string{"thread.id", "thread.uuid", metadata})
-	ofStoring  = slices.Concat(ofRemote, ofThread, []string{"text", "message.id", "message.uuid", "author.name"})
+	ofStoring  = slices.Concat(ofRemote, ofThread, []string{"text", "attachments", "message.id", "message.uuid", "author.name"})
 	ofSending  = slices.Concat(ofStoring, []string{"stream", "history"})
 	ofPages    = []string{"page.limit", "page.cursor"}
 	ofCreating = slices.Concat(ofRemote, ofThread)
@@ -34,6 +34,7 @@ func (s *Settings) Check(report func(field, problem string)) {
 	s.checkSend(c)
 	s.checkStream(c)
 	s.checkHistory(c)
+	s.checkFiles(c)
 	s.checkPoll(report)
 	c.errors(&s.Errors)
 	if o := s.SendToHuman; o != nil {
@@ -53,7 +54,7 @@ func (s *Settings) Check(report func(field, problem string)) {
 		}
 	}
 	if t := s.ReadThread; t != nil {
-		c.call("read_thread", t.Call, ofRemote, "remote_id")
+		c.ofThread("read_thread", t.Call)
 	}
 	if l := s.ListThreads; l != nil {
 		c.call("list_threads", l.Call, slices.Concat(ofBot, ofPages))
@@ -61,7 +62,7 @@ func (s *Settings) Check(report func(field, problem string)) {
 		c.needs("list_threads.each.remote_id", l.Each.RemoteID, "where the id of a conversation is")
 	}
 	if l := s.ListMessages; l != nil {
-		c.call("list_messages", l.Call, slices.Concat(ofRemote, ofPages))
+		c.ofThread("list_messages", l.Call, ofPages...)
 		c.pages("list_messages", &l.Pages, l.Call)
 		c.readings("list_messages.each", l.Each)
 		if len(l.Each) == 0 {
@@ -69,13 +70,17 @@ func (s *Settings) Check(report func(field, problem string)) {
 		}
 	}
 	if m := s.SwitchMode; m != nil {
-		c.call("switch_mode", m.Call, slices.Concat(ofRemote, []string{"mode"}), "mode")
+		c.ofThread("switch_mode", m.Call, "mode")
+		if !slices.Contains(c.templates("switch_mode", m.Call, slices.Concat(ofRemote, []string{"mode"})), "mode") {
+			c.report("switch_mode", "has no {{mode}}")
+		}
 		c.modes("switch_mode.modes", m.Modes)
 	}
-	for name, call := range map[string]*Call{"delete_thread": s.DeleteThread, "escalate": s.Escalate} {
-		if call != nil {
-			c.call(name, *call, slices.Concat(ofRemote, []string{"note"}))
-		}
+	if d := s.DeleteThread; d != nil {
+		c.ofThread("delete_thread", *d)
+	}
+	if e := s.Escalate; e != nil {
+		c.ofThread("escalate", *e, "note")
 	}
 	if w := s.RegisterWebhook; w != nil {
 		c.call("register_webhook", *w, slices.Concat(ofRemote, []string{"webhook.url", "webhook.token"}), "webhook.url")
@@ -128,7 +133,7 @@ func (s *Settings) checkSend(c checker) {
 	c.firstPath("send", s.Send.FirstPath)
 	r := &s.Send.Reply
 	c.readings("send.reply.each", r.Each)
-	stateless := s.Past != nil
+	stateless := s.History != nil
 	switch {
 	case !stateless && r.RemoteID == "" && s.RemoteID == "" && s.CreateThread == nil:
 		c.report("send.reply.remote_id", "is missing: where the conversation's id is. Where it is ours to choose, write remote_id; "+
@@ -161,7 +166,7 @@ func (s *Settings) checkStream(c checker) {
 
 func (s *Settings) checkHistory(c checker) {
 	uses := s.uses("history")
-	h := s.Past
+	h := s.History
 	switch {
 	case h == nil && uses:
 		c.report("history", "is missing: what {{history}} stands for")
@@ -187,6 +192,32 @@ func (s *Settings) checkHistory(c checker) {
 	if h.Roles[string(normalize.RoleUser)] == "" || h.Roles[string(normalize.RoleAssistant)] == "" {
 		c.report("history.roles", "needs the vendor's words for user and for assistant")
 	}
+}
+
+func (s *Settings) checkFiles(c checker) {
+	uses := s.uses("attachments")
+	f := s.Attachments
+	switch {
+	case f == nil && uses:
+		c.report("attachments", "is missing: what {{attachments}} stands for")
+	case f != nil && !uses:
+		c.report("send.body", "has no {{attachments}}, so that files would not go along")
+	}
+	if f == nil {
+		return
+	}
+	if !slices.Contains(c.tree("attachments.each", f.Each, []string{"url", "type", "filename", "content_type"}), "url") {
+		c.report("attachments.each", "has no {{url}}")
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.Types)) {
+		if !slices.Contains(fileKinds, normalize.MessageType(name)) {
+			c.report("attachments.types."+name, "is no type of a file: write image, audio, video, document, sticker, other")
+		}
+	}
+}
+
+var fileKinds = []normalize.MessageType{
+	normalize.TypeImage, normalize.TypeAudio, normalize.TypeVideo, normalize.TypeDocument, normalize.TypeSticker, normalize.TypeOther,
 }
 
 // uses reports whether a body that sends a message has a placeholder.
@@ -232,6 +263,16 @@ func (c checker) call(field string, call Call, known []string, must ...string) {
 		if !slices.Contains(used, name) {
 			c.report(field, fmt.Sprintf("has no {{%s}}", name))
 		}
+	}
+}
+
+// ofThread checks a call about one conversation, which it must name.
+func (c checker) ofThread(field string, call Call, more ...string) {
+	known := slices.Concat(ofRemote, more)
+	c.call(field, call, known)
+	used := c.templates(field, call, known)
+	if !slices.Contains(used, "remote_id") && !slices.Contains(used, "remote_user_id") {
+		c.report(field, "has no {{remote_id}}, so that it is about no conversation")
 	}
 }
 

@@ -60,6 +60,7 @@ type vendor struct {
 	send, stream           *request
 	sendToHuman            *request
 	history                any // the template of one message
+	file                   any // the template of one attachment
 }
 
 func open(s *Settings, env adapters.Env) (*vendor, error) {
@@ -87,8 +88,11 @@ func open(s *Settings, env adapters.Env) (*vendor, error) {
 	if s.SendToHuman != nil {
 		v.sendToHuman = prepare(s.SendToHuman.Call, http.MethodPost)
 	}
-	if s.Past != nil {
-		v.history = compiled(s.Past.Each)
+	if s.History != nil {
+		v.history = compiled(s.History.Each)
+	}
+	if s.Attachments != nil {
+		v.file = compiled(s.Attachments.Each)
 	}
 	v.talents = v.described()
 	return v, nil
@@ -119,8 +123,11 @@ func (v *vendor) described() []any {
 	if s.Stream != nil {
 		list = append(list, streamer{v})
 	}
-	if s.Past != nil {
-		list = append(list, rememberer{adapters.HistoryLimits{Messages: s.Past.Messages, Bytes: int(s.Past.Bytes)}})
+	if s.History != nil {
+		list = append(list, rememberer{adapters.HistoryLimits{Messages: s.History.Messages, Bytes: int(s.History.Bytes)}})
+	}
+	if s.Attachments != nil {
+		list = append(list, filer{v})
 	}
 	if s.SendAsOperator != nil {
 		list = append(list, operator{v, prepare(s.SendAsOperator.Call, http.MethodPost)})

@@ -59,10 +59,10 @@ func TestTalentsFollowFromTheDescription(t *testing.T) {
 	}{
 		{"altur.yaml", "parcel-desk", []string{"create_user", "read_thread", "list_messages"}},
 		{"sitegpt.yaml", "docs-bot", []string{"read_thread", "list_threads", "list_messages", "switch_mode", "escalate", "delete_thread"}},
-		{"conversations.yaml", "helpdesk", []string{"stream", "operator", "read_thread", "list_threads", "list_messages", "switch_mode"}},
+		{"conversations.yaml", "helpdesk", []string{"stream", "attachments", "operator", "read_thread", "list_threads", "list_messages", "switch_mode"}},
 		{"conversations.yaml", "helpdesk-inbox", []string{"create_thread", "list_messages", "switch_mode"}},
 		{"openai.yaml", "own-llm", []string{"stream", "history"}},
-		{"dify.yaml", "guide", []string{"stream", "list_threads", "list_messages", "delete_thread"}},
+		{"dify.yaml", "guide", []string{"stream", "attachments", "list_threads", "list_messages", "delete_thread"}},
 	} {
 		a, err := rest.Spec.Open(example(t, tt.file, tt.backend), adapters.Env{})
 		if err != nil {
@@ -322,5 +322,34 @@ func TestAThreadWithoutAnIDIsNotAskedFor(t *testing.T) {
 		if err := deleter.DeleteThread(context.Background(), normalize.Remote{ThreadID: id}); normalize.AsError(err).Kind != normalize.KindInvalidRequest {
 			t.Errorf("the id %q: error %v, want invalid_request", id, err)
 		}
+	}
+}
+
+func TestFilesGoAlongByTheirURL(t *testing.T) {
+	a := described(t, `
+      send:
+        path: /chat
+        body: {message: "{{text}}", files: "{{attachments}}"}
+        reply: {remote_id: id, each: [{role: assistant, text: text}]}
+      attachments:
+        each: {kind: "{{type}}", link: "{{url}}", name: "{{filename}}"}
+        types: {image: PICTURE, other: FILE}
+`, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		fmt.Fprintf(w, `{"id":"c","text":%q}`, body)
+	})
+	sender, _ := adapters.As[adapters.AttachmentSender](a)
+	turn := turnOf("")
+	turn.Message.Attachments = []normalize.Attachment{
+		{Type: normalize.TypeImage, URL: "https://x.example/a.png?x=1&y=2", Filename: `"a".png`}, {Type: normalize.TypeVideo, URL: "https://x.example/b"},
+	}
+	reply, err := sender.SendAttachments(context.Background(), turn)
+	const want = `{"files":[{"kind":"PICTURE","link":"https://x.example/a.png?x=1&y=2","name":"\"a\".png"},{"kind":"FILE","link":"https://x.example/b"}]}`
+	if err != nil || len(reply.Messages) != 1 || reply.Messages[0].Text != want {
+		t.Errorf("the vendor got %+v, error %v, want %s", reply.Messages, err, want)
+	}
+	turn.Message.Attachments = []normalize.Attachment{{Type: normalize.TypeImage, ID: "file-7"}}
+	if _, err := sender.SendAttachments(context.Background(), turn); normalize.AsError(err).Kind != normalize.KindInvalidRequest {
+		t.Errorf("a file without a URL: error %v, want invalid_request", err)
 	}
 }

@@ -1,8 +1,10 @@
 package rest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"time"
 
@@ -20,6 +22,14 @@ func (v *vendor) Send(ctx context.Context, turn adapters.Turn) (adapters.Reply, 
 	return v.say(ctx, turn, v.send, nil)
 }
 
+// filer sends messages with files.
+type filer struct{ vendor *vendor }
+
+// SendAttachments is Send for a message that names files.
+func (f filer) SendAttachments(ctx context.Context, turn adapters.Turn) (adapters.Reply, error) {
+	return f.vendor.Send(ctx, turn)
+}
+
 // streamer tells the answer while the vendor makes it.
 type streamer struct{ vendor *vendor }
 
@@ -31,6 +41,9 @@ func (s streamer) Stream(ctx context.Context, turn adapters.Turn, emit func(adap
 // say sends a message by a call, and reads the answer in whichever form it comes.
 func (v *vendor) say(ctx context.Context, turn adapters.Turn, by *request, emit func(adapters.Delta) error) (adapters.Reply, error) {
 	vals, asked := v.valuesOf(turn)
+	if err := v.addFiles(vals, turn.Message.Attachments); err != nil {
+		return adapters.Reply{}, err
+	}
 	if turn.Thread.Mode == normalize.ModeHuman && v.sendToHuman != nil {
 		return v.store(ctx, v.sendToHuman, v.about.SendToHuman.Sent, vals, asked)
 	}
@@ -144,7 +157,7 @@ func (v *vendor) past(said []normalize.Message) list {
 	var past list
 	for i := range said {
 		m := &said[i]
-		role := v.about.Past.Roles[string(m.Role)]
+		role := v.about.History.Roles[string(m.Role)]
 		if role == "" || m.Text == "" || m.Status != normalize.StatusSent && m.Status != normalize.StatusComplete {
 			continue
 		}
@@ -152,6 +165,25 @@ func (v *vendor) past(said []normalize.Message) list {
 		past = append(past, element)
 	}
 	return past
+}
+
+// addFiles writes the files of a message, where they are described. A file that only
+// another vendor knows, by its id, cannot be sent.
+func (v *vendor) addFiles(vals values, files []normalize.Attachment) error {
+	if v.file == nil {
+		return nil
+	}
+	written := list{}
+	for i, f := range files {
+		if f.URL == "" {
+			return normalize.InvalidField(fmt.Sprintf("attachments[%d]", i), "needs a url: this backend takes files by their URL")
+		}
+		word := cmp.Or(v.about.Attachments.Types[string(f.Type)], v.about.Attachments.Types[string(normalize.TypeOther)])
+		element, _ := appendTree(nil, v.file, values{"url": f.URL, "type": word, "filename": f.Filename, "content_type": f.ContentType})
+		written = append(written, element)
+	}
+	vals["attachments"] = written
+	return nil
 }
 
 // rememberer is the talent of a vendor that keeps no conversation.
@@ -306,6 +338,9 @@ type operator struct {
 // SendAsOperator stores a message that nobody answers.
 func (o operator) SendAsOperator(ctx context.Context, turn adapters.Turn) (adapters.Reply, error) {
 	vals, asked := o.vendor.valuesOf(turn)
+	if err := o.vendor.addFiles(vals, turn.Message.Attachments); err != nil {
+		return adapters.Reply{}, err
+	}
 	return o.vendor.store(ctx, o.by, o.vendor.about.SendAsOperator.Sent, vals, asked)
 }
 

@@ -19,10 +19,11 @@ type Settings struct {
 	RemoteUserID Text                        `yaml:"remote_user_id" doc:"the vendor's id of a person, where it is ours to choose, as {{user.id}}"`
 	Errors       Errors                      `yaml:"errors" doc:"how the vendor tells errors"`
 
-	Send   Send     `yaml:"send" doc:"the call that sends a message"`
-	Stream *Stream  `yaml:"stream" doc:"the call that sends a message and tells the answer as server-sent events"`
-	Poll   *Poll    `yaml:"poll" doc:"how the answer is waited for that is not in the answer to send; needs list_messages and send.reply.sent.id"`
-	Past   *History `yaml:"history" doc:"for a vendor that keeps no conversation: what was said before, as {{history}} in a body"`
+	Send        Send     `yaml:"send" doc:"the call that sends a message"`
+	Stream      *Stream  `yaml:"stream" doc:"the call that sends a message and tells the answer as server-sent events"`
+	Poll        *Poll    `yaml:"poll" doc:"how the answer is waited for that is not in the answer to send; needs list_messages and send.reply.sent.id"`
+	Attachments *Files   `yaml:"attachments" doc:"for a vendor that takes files by their URL: what they look like, as {{attachments}} in a body"`
+	History     *History `yaml:"history" doc:"for a vendor that keeps no conversation: what was said before, as {{history}} in a body"`
 
 	SendToHuman     *Storing    `yaml:"send_to_human" doc:"the call that stores a message while a human has the thread; without it send is used"`
 	SendAsOperator  *Storing    `yaml:"send_as_operator" doc:"the call that stores what a human of the vendor's side says"`
@@ -135,6 +136,12 @@ type History struct {
 	Bytes    normalize.ByteSize `yaml:"bytes" default:"64KiB" doc:"at most so many bytes of text"`
 	Each     map[string]any     `yaml:"each" doc:"one message, as a template of {{role}} and {{text}}"`
 	Roles    map[string]string  `yaml:"roles" doc:"the vendor's words for user, assistant and operator; a role without a word is left out"`
+}
+
+// Files says in what form the files of a message go along.
+type Files struct {
+	Each  map[string]any    `yaml:"each" doc:"one file, as a template of {{url}}, {{type}}, {{filename}} and {{content_type}}"`
+	Types map[string]string `yaml:"types" doc:"the vendor's words for image, audio, video, document, sticker and other; what has no word is other"`
 }
 
 // Storing is a call that stores a message that nobody answers.

@@ -97,8 +97,10 @@ func TestDescriptionsAreRefusedWithTheirPlace(t *testing.T) {
 		},
 		{"messages that are not read", "send:", "list_messages: {path: \"/m/{{remote_id}}\", items: m}\n      send:", "list_messages.each: is missing"},
 		{"a list of one thread's", "send:", "read_thread: {path: /thread}\n      send:", "read_thread: has no {{remote_id}}"},
-		{"half a switch", "send:", "switch_mode: {path: \"/{{mode}}\", modes: {ai: a}}\n      send:", "switch_mode.modes: needs a value for ai and one for human"},
-		{"a switch that says nothing", "send:", "switch_mode: {path: /m, modes: {ai: a, human: b}}\n      send:", "switch_mode: has no {{mode}}"},
+		{"a deletion of nobody's", "send:", "delete_thread: {path: /thread}\n      send:", "delete_thread: has no {{remote_id}}"},
+		{"a note to a deletion", "send:", "delete_thread: {path: \"/{{remote_id}}\", body: {why: \"{{note}}\"}}\n      send:", "delete_thread.body: has a placeholder that stands for nothing"},
+		{"half a switch", "send:", "switch_mode: {path: \"/{{remote_id}}/{{mode}}\", modes: {ai: a}}\n      send:", "switch_mode.modes: needs a value for ai and one for human"},
+		{"a switch that says nothing", "send:", "switch_mode: {path: \"/m/{{remote_id}}\", modes: {ai: a, human: b}}\n      send:", "switch_mode: has no {{mode}}"},
 		{"a person without an id", "send:", "create_user: {path: /u}\n      send:", "create_user.id: is missing"},
 		{"a conversation without an id", "send:", "create_thread: {path: /t}\n      send:", "create_thread.thread.remote_id: is missing"},
 		{"a body with GET", "send:", "delete_thread: {method: GET, path: \"/{{remote_id}}\", body: {a: b}}\n      send:", "delete_thread.body: is not sent with GET"},
@@ -109,6 +111,8 @@ func TestDescriptionsAreRefusedWithTheirPlace(t *testing.T) {
 		{"a sentence from nowhere", "send:", "errors: {kinds: [{message: [x], kind: quota}]}\n      send:", "errors.kinds[0].message: needs errors.message"},
 		{"a history that does not go along", "send:", "history: {each: {t: \"{{text}}\"}, roles: {user: u, assistant: a}}\n      send:", "send.body: has no {{history}}"},
 		{"a history that is nothing", `{message: "{{text}}", thread: "{{remote_id}}"}`, `{message: "{{text}}", past: "{{history}}"}`, "history: is missing"},
+		{"files that do not go along", "send:", "attachments: {each: {u: \"{{url}}\"}}\n      send:", "send.body: has no {{attachments}}"},
+		{"files that are nothing", `thread: "{{remote_id}}"`, `files: "{{attachments}}"`, "attachments: is missing"},
 		{"a webhook without its URL", "send:", "register_webhook: {path: \"/{{remote_id}}\"}\n      send:", "register_webhook: has no {{webhook.url}}"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"math"
 	"reflect"
 	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -76,7 +77,8 @@ func (d *decoder) decodeLeaf(n *yaml.Node, path string) any {
 			return whole
 		}
 	case "!!float":
-		if number, err := strconv.ParseFloat(text, 64); err == nil && !math.IsNaN(number) && !math.IsInf(number, 0) {
+		number, err := strconv.ParseFloat(text, 64)
+		if err == nil && !math.IsNaN(number) && !math.IsInf(number, 0) && strings.ContainsAny(text, ".eE") {
 			return number
 		}
 	default:
