@@ -3,6 +3,7 @@ package adapters
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"chatmux/normalize"
@@ -64,7 +65,8 @@ type Desk interface {
 	// vendor's id.
 	FindMessage(ctx context.Context, id string) (normalize.Message, error)
 
-	// Open makes a thread; where one has its Name, or is its Person's, it gives that.
+	// Open makes a thread; where one has its Name or Key, or is its Person's, it gives
+	// that.
 	Open(ctx context.Context, o Opening) (normalize.Thread, error)
 	Threads(ctx context.Context, q ThreadQuery) (list []normalize.Thread, total int, err error)
 	UpdateThread(ctx context.Context, threadID string, c ThreadChange) (normalize.Thread, error)
@@ -97,6 +99,7 @@ type Desk interface {
 type Opening struct {
 	Bot      string // the bot that the client asked for: what match.bot compares
 	Name     string // an id that the client chose for the thread, of at most 512 bytes; empty: ours will do
+	Key      string // what the dialect finds the thread by again, instead of a Name, and shows nobody; of at most 512 bytes
 	Person   string // the vendor's own id of the person, as FindPerson took it; empty: none
 	User     normalize.User
 	Title    string
@@ -129,6 +132,15 @@ type SendAnswer struct {
 	Replies []normalize.Message
 }
 
+// CalledBy gives the id that a dialect's client knows a thread by: the one that it
+// chose or that is from before chatmux was put in front, else the UUID form of ours.
+func CalledBy(dialect string, t *normalize.Thread) string {
+	if t.Called != "" && strings.HasPrefix(t.Asked, dialect+"/") {
+		return t.Called
+	}
+	return normalize.UUIDForm(t.ID)
+}
+
 // ThreadChange is what a client changes of a thread. Nil leaves a field as it is.
 type ThreadChange struct {
 	Title  *string         // empty removes it
@@ -143,6 +155,8 @@ type ThreadChange struct {
 type ThreadQuery struct {
 	Bot          string
 	User         string // the caller's own id for the person
+	Mode         normalize.Mode
+	Tag          string // id or name
 	Text         string // that one of the messages contains
 	UpdatedAfter time.Time
 	Offset       int

@@ -53,6 +53,7 @@ var Spec = adapters.Spec{
 		return alturtwin.New(alturtwin.Options{Key: settings.APIKey, AgentID: settings.AgentID})
 	},
 	TwinPath: alturtwin.Path,
+	Dialect:  dialect(),
 }
 
 // The values of Settings.Shape: which field names are written. All are read.

@@ -50,6 +50,7 @@ var Spec = adapters.Spec{
 		settings := s.(*Settings)
 		return sitegpttwin.New(sitegpttwin.Options{Key: settings.APIKey, ChatbotID: settings.ChatbotID})
 	},
+	Dialect: dialect(),
 }
 
 // Settings is the settings block of a SiteGPT backend.

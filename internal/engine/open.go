@@ -23,6 +23,8 @@ type Opening struct {
 	// Name is an id that the client chose. A thread that has it already is the one
 	// that is given.
 	Name string
+	// Key is what a thread is found by again, instead of a Name, and shown nowhere.
+	Key string
 	// Person is the vendor's own id of the person, as FindPerson gave it: where the
 	// route leads to the dialect's own vendor, the thread is that person's there.
 	Person string
@@ -35,10 +37,10 @@ type Opening struct {
 // dialect's own vendor, and the vendor lets ids be chosen, a chosen one becomes the
 // vendor's too, unless another tenant has that.
 func (e *Engine) OpenThread(ctx context.Context, o Origin, made Opening) (normalize.Thread, error) {
-	if made.Name == "" && made.Person == "" && len(made.Earlier) == 0 {
+	if made.Name == "" && made.Key == "" && made.Person == "" && len(made.Earlier) == 0 {
 		return e.CreateThread(ctx, o, made.NewThread)
 	}
-	if len(made.Name) > maxForeignID {
+	if max(len(made.Name), len(made.Key)) > maxForeignID {
 		return normalize.Thread{}, normalize.Errorf(normalize.KindInvalidRequest, "an id may have at most %d bytes", maxForeignID)
 	}
 	end, err := e.begin()
@@ -52,6 +54,7 @@ func (e *Engine) OpenThread(ctx context.Context, o Origin, made Opening) (normal
 		return normalize.Thread{}, err
 	}
 	t := newThread(o, made.NewThread, now())
+	t.Called = made.Name
 	f := facts(o, made.User, nil, made.Metadata, t.ID)
 	f.Route, f.Backend = made.Route, made.Backend
 	d, err := u.Routes.Decide(f)
@@ -59,8 +62,11 @@ func (e *Engine) OpenThread(ctx context.Context, o Origin, made Opening) (normal
 		return normalize.Thread{}, err
 	}
 	opening := store.Opening{Thread: t, Dialect: o.Dialect, Said: beforehand(made.Earlier, t.ID, "", t.CreatedAt)}
-	if made.Name != "" {
+	switch {
+	case made.Name != "":
 		opening.Name = threadName(o.Bot, made.Name)
+	case made.Key != "":
+		opening.Name = "key:" + o.Bot + ":" + made.Key
 	}
 	if len(opening.Said) > 0 {
 		opening.Carry = CarryTranscript
@@ -239,6 +245,7 @@ func (e *Engine) adopt(ctx context.Context, u *setup, o Origin, id string, onePe
 	}
 	at := now()
 	t := newThread(o, NewThread{Route: routeName(d.Route)}, at)
+	t.Called = id
 	read.Update.Apply(&t)
 	bind(&t, b, read.Remote, "adopted", at)
 	for to, told := range map[*time.Time]time.Time{&t.CreatedAt: read.CreatedAt, &t.UpdatedAt: read.UpdatedAt} {

@@ -96,12 +96,12 @@ func openingOf(o *adapters.Opening, earlier []normalize.Message) engine.Opening 
 	}
 	return engine.Opening{
 		NewThread: engine.NewThread{User: o.User, Metadata: o.Metadata, Title: o.Title, Mode: o.Mode},
-		Name:      o.Name, Person: o.Person, Earlier: earlier,
+		Name:      o.Name, Key: o.Key, Person: o.Person, Earlier: earlier,
 	}
 }
 
 func (d *desk) Threads(ctx context.Context, q adapters.ThreadQuery) (list []normalize.Thread, total int, err error) {
-	return d.engine().AskedThreads(ctx, d.origin(q.Bot), engine.ThreadFilter{User: q.User, UpdatedAfter: q.UpdatedAfter, Query: q.Text},
+	return d.engine().AskedThreads(ctx, d.origin(q.Bot), engine.ThreadFilter{User: q.User, Mode: q.Mode, Tag: q.Tag, UpdatedAfter: q.UpdatedAfter, Query: q.Text},
 		engine.Span{Offset: q.Offset, Limit: q.Limit, Ascending: q.Ascending})
 }
 
@@ -176,7 +176,7 @@ func (d *desk) sendRequest(ctx context.Context, r adapters.SendRequest) (engine.
 	if err := d.choose(r.Choice, &opening.NewThread); err != nil {
 		return send, err
 	}
-	if opening.Name == "" && opening.Person == "" && len(opening.Earlier) == 0 {
+	if opening.Name == "" && opening.Key == "" && opening.Person == "" && len(opening.Earlier) == 0 {
 		send.New = &opening.NewThread
 		return send, nil
 	}

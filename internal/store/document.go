@@ -37,6 +37,7 @@ type threadDoc struct {
 	Metadata  map[string]string `json:"metadata,omitempty"`
 	Channel   channelDoc        `json:"channel,omitzero"`
 	Escalated *bool             `json:"escalated,omitempty"`
+	Called    string            `json:"called,omitempty"`
 }
 
 type attachmentDoc struct {
@@ -125,6 +126,7 @@ func encodeThread(t *normalize.Thread) threadRow {
 		Metadata:  t.Metadata,
 		Channel:   channelDoc(t.Channel),
 		Escalated: t.Escalated,
+		Called:    t.Called,
 	})
 	return row
 }
@@ -161,7 +163,7 @@ func scanThread(row scanner) (t StoredThread, bindings int, err error) {
 	t.Assignees = convert(d.Assignees, func(a personDoc) normalize.Assignee {
 		return normalize.Assignee{ID: a.ID, Name: a.Name, Email: a.Email}
 	})
-	t.Metadata, t.Channel, t.Escalated = d.Metadata, normalize.Channel(d.Channel), d.Escalated
+	t.Metadata, t.Channel, t.Escalated, t.Called = d.Metadata, normalize.Channel(d.Channel), d.Escalated, d.Called
 	return t, bindings, nil
 }
 
