@@ -110,7 +110,9 @@ func (p *shownPair) answerWith(replies []normalize.Message) {
 		}
 		p.sources, p.prompts = append(p.sources, m.Sources...), append(p.prompts, m.Suggestions...)
 	}
-	p.updated = p.answered
+	if p.updated = p.answered; p.created.After(p.updated) { // some vendors tell whole seconds
+		p.updated = p.created
+	}
 }
 
 // page is how many messages are read at once.
