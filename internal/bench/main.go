@@ -33,6 +33,7 @@ type options struct {
 	chatmux     string
 	open        bool
 	overload    bool
+	streams     int // at once
 	profiles    string
 }
 
@@ -52,6 +53,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		switch args[0] {
 		case roleTwin:
 			return serveTwin(args[1])
+		case roleStreamer:
+			return serveStreamer(args[1])
 		case roleProxy:
 			return serveProxy(args[1])
 		case roleSlow:
@@ -97,6 +100,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
+	if o.streams > 0 {
+		if err := measureStreams(ctx, o, filepath.Join(dir, "streams"), out); err != nil {
+			return err
+		}
+	}
 	if !o.overload {
 		return nil
 	}
@@ -117,11 +125,14 @@ func readOptions(args []string) (options, error) {
 	flags.StringVar(&o.chatmux, "chatmux", "", "the chatmux binary; built when not given")
 	flags.BoolVar(&o.open, "open", true, "measure latencies in an open loop too, with the first of the vendors")
 	flags.BoolVar(&o.overload, "overload", true, "measure what happens when too much is asked, too")
+	flags.IntVar(&o.streams, "streams", 2000, "streams that are open at once; 0 leaves streams out")
 	flags.StringVar(&o.profiles, "profiles", "", "a folder for CPU profiles of chatmux under load, taken when all is measured")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
-	o.vendors = strings.Split(names, ",")
+	if names != "" {
+		o.vendors = strings.Split(names, ",")
+	}
 	switch {
 	case flags.NArg() > 0:
 		return o, fmt.Errorf("%q is no option", flags.Arg(0))
