@@ -101,7 +101,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		}
 	}
 	if o.streams > 0 {
-		if err := measureStreams(ctx, o, filepath.Join(dir, "streams"), out); err != nil {
+		if err := measurePieces(ctx, o, filepath.Join(dir, "streams"), out); err != nil {
 			return err
 		}
 	}

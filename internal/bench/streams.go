@@ -134,7 +134,7 @@ type crowd struct {
 }
 
 // watchMany opens many streams at once.
-func watchMany(ctx context.Context, n int, t *target, half time.Duration) (crowd, error) {
+func watchMany(ctx context.Context, n int, t *target, half time.Duration, profiles string) (crowd, error) {
 	var c crowd
 	var before cpu
 	var err error
@@ -158,6 +158,9 @@ func watchMany(ctx context.Context, n int, t *target, half time.Duration) (crowd
 		time.Sleep(half)
 		if c.held, err = memoryOf(t.process.pid); err != nil {
 			errs = append(errs, err)
+		}
+		if profiles != "" {
+			errs = append(errs, fetch(ctx, "http://"+t.admin+"/debug/pprof/heap", filepath.Join(profiles, fmt.Sprintf("streams-%d.heap", n))))
 		}
 	}
 	running.Wait()
@@ -185,20 +188,20 @@ func watchMany(ctx context.Context, n int, t *target, half time.Duration) (crowd
 	return c, nil
 }
 
-// measureStreams measures what chatmux adds to a stream, and what an open one costs.
-func measureStreams(ctx context.Context, o options, dir string, out io.Writer) error {
+// measurePieces measures what chatmux adds to a stream, and what an open one costs.
+func measurePieces(ctx context.Context, o options, dir string, out io.Writer) error {
 	for _, load := range []struct {
 		streams, pieces int
 		pause           time.Duration
 	}{{20, 100, 20 * time.Millisecond}, {o.streams, 40, 500 * time.Millisecond}} {
-		if err := measureStreamsAt(ctx, o, load.streams, load.pieces, load.pause, filepath.Join(dir, strconv.Itoa(load.streams)), out); err != nil {
+		if err := measurePiecesOf(ctx, o, load.streams, load.pieces, load.pause, filepath.Join(dir, strconv.Itoa(load.streams)), out); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func measureStreamsAt(ctx context.Context, o options, streams, pieces int, pause time.Duration, dir string, out io.Writer) error {
+func measurePiecesOf(ctx context.Context, o options, streams, pieces int, pause time.Duration, dir string, out io.Writer) error {
 	vendorProcess, err := startRole(ctx, roleStreamer, fmt.Sprintf("%d,%s", pieces, pause))
 	if err != nil {
 		return err
@@ -206,15 +209,15 @@ func measureStreamsAt(ctx context.Context, o options, streams, pieces int, pause
 	defer vendorProcess.stop()
 	v := vendor{name: "openai", path: "/v1", settings: "api_key: k, model: m"}
 	rest := fmt.Sprintf("limits: {in_flight: 10000}\nbackends:\n  - %s, max_in_flight: 10000}\nroutes:\n  - {name: default, to: bot}\n", v.backend("bot", vendorProcess.addr))
-	p, _, err := startChatmux(ctx, o.chatmux, dir, "sqlite:"+filepath.Join(dir, "chatmux.db"), rest)
+	p, admin, err := startChatmux(ctx, o.chatmux, dir, "sqlite:"+filepath.Join(dir, "chatmux.db"), rest)
 	if err != nil {
 		return err
 	}
 	defer p.stop()
 	half := time.Duration(pieces) * pause / 2
 	direct := &target{name: "straight from the vendor", auth: "Bearer k", addr: vendorProcess.addr}
-	through := &target{name: "through chatmux, store file", auth: "Bearer " + callerKey, addr: p.addr, process: p}
-	if _, err := watchMany(ctx, 5, through, 0); err != nil { // so that all is there
+	through := &target{name: "through chatmux, store file", auth: "Bearer " + callerKey, addr: p.addr, process: p, admin: admin}
+	if _, err := watchMany(ctx, 5, through, 0, ""); err != nil { // so that all is there
 		return err
 	}
 	before, err := memoryOf(p.pid)
@@ -225,7 +228,7 @@ func measureStreamsAt(ctx context.Context, o options, streams, pieces int, pause
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "\twhole\tfirst piece p50\tp99\tdelay of a piece p50\tp99\tCPU/piece\tmemory/stream\t")
 	for _, t := range []*target{direct, through} {
-		c, err := watchMany(ctx, streams, t, half)
+		c, err := watchMany(ctx, streams, t, half, o.profiles)
 		if err != nil {
 			return fmt.Errorf("%s: %w", t.name, err)
 		}

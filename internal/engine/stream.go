@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -42,35 +43,32 @@ func (s *sending) stream(admission *backend.Admission, b *backend.Backend, turn 
 func (s *sending) checkpoint(t *telling) (stop func()) {
 	silence := s.engine.hub.tell(s.thread.ID, t)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(s.ctx))
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		tick := time.NewTicker(checkpointEvery)
-		defer tick.Stop()
-		saved := 0
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-			text, pieces := t.told()
-			if len(pieces) == saved {
-				continue
-			}
+	var saving sync.Mutex
+	saved := 0
+	saving.Lock()
+	defer saving.Unlock()
+	var timer *time.Timer // between two of them nothing waits: many streams are open at once
+	timer = time.AfterFunc(checkpointEvery, func() {
+		saving.Lock()
+		defer saving.Unlock()
+		text, pieces := t.told()
+		if ctx.Err() == nil && len(pieces) > saved {
 			p := store.Partial{ReplyID: t.replyID, Backend: t.backend, Text: text, Pieces: pieces}
-			if err := s.engine.store.SavePartial(ctx, s.thread.ID, s.epoch, p); err != nil {
-				if ctx.Err() == nil {
-					s.engine.log.Warn("how far an answer has come could not be saved", zap.String("thread", s.thread.ID), zap.Error(err))
-				}
-				continue
+			if err := s.engine.store.SavePartial(ctx, s.thread.ID, s.epoch, p); err == nil {
+				saved = len(pieces)
+			} else if ctx.Err() == nil {
+				s.engine.log.Warn("how far an answer has come could not be saved", zap.String("thread", s.thread.ID), zap.Error(err))
 			}
-			saved = len(pieces)
 		}
-	}()
+		if ctx.Err() == nil {
+			timer.Reset(checkpointEvery)
+		}
+	})
 	return func() {
 		cancel()
-		<-ended
+		saving.Lock() // one that is being written ends before the outcome is
+		defer saving.Unlock()
+		timer.Stop()
 		silence()
 	}
 }

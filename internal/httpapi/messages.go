@@ -28,16 +28,8 @@ func (c *call) sendFirst() error {
 }
 
 func (c *call) sendBody(read func(*input, value) message) error {
-	buf := getBuffer()
-	defer putBuffer(buf)
-	v, err := c.body(buf)
+	m, o, err := c.readSend(read)
 	if err != nil {
-		return err
-	}
-	var in input
-	o := c.sendOptions(&in, *buf)
-	m := read(&in, v)
-	if err := in.err(); err != nil {
 		return err
 	}
 	m.Timeout, m.Key = o.timeout, o.key
@@ -46,6 +38,20 @@ func (c *call) sendBody(read func(*input, value) message) error {
 		m.Observe = observe
 		return c.api.engine.Send(ctx, from, m.SendRequest)
 	})
+}
+
+// readSend reads a send's body, which is not kept: an answer can take long.
+func (c *call) readSend(read func(*input, value) message) (m message, o sendOptions, err error) {
+	buf := getBuffer()
+	defer putBuffer(buf)
+	v, err := c.body(buf)
+	if err != nil {
+		return m, o, err
+	}
+	var in input
+	o = c.sendOptions(&in, *buf)
+	m = read(&in, v)
+	return m, o, in.err()
 }
 
 // delivery is a send to be done; observe may be nil.
