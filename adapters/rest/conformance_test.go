@@ -61,6 +61,12 @@ func TestConformance(t *testing.T) {
 			},
 		},
 		{
+			file: "sitegpt.yaml", backend: "docs-bot-v0", path: "/api/v0",
+			new: func(s *rest.Settings) http.Handler {
+				return sitegpttwin.New(sitegpttwin.Options{Key: key, ChatbotID: s.Bot})
+			},
+		},
+		{
 			file: "conversations.yaml", backend: "helpdesk", path: "/api",
 			new: func(s *rest.Settings) http.Handler {
 				return conversationstwin.New(conversationstwin.Options{Key: key, ChatbotID: s.Bot})

@@ -48,12 +48,12 @@ func (v *vendor) failure(root gjson.Result, answer vendorhttp.Answer) error {
 	if !slices.ContainsFunc(e.When, func(c Condition) bool { return c.holds(root) }) {
 		return nil
 	}
-	status, err := strconv.Atoi(e.Status.wordIn(root))
-	if err != nil || status < 400 || status > 599 {
-		status = 0
+	status, told := answer.Status, false
+	if n, err := strconv.Atoi(e.Status.wordIn(root)); err == nil && n >= 400 && n <= 599 {
+		status, told = n, true
 	}
 	fault := e.fault(status, root)
-	if fault.Kind == normalize.KindInternal && status != 0 {
+	if fault.Kind == normalize.KindInternal && told {
 		fault.Kind = vendorhttp.KindOfStatus(status, fault.RetryAfter > 0)
 	}
 	return answer.Reported(fault, v.key)

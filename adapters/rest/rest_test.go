@@ -59,6 +59,9 @@ func TestTalentsFollowFromTheDescription(t *testing.T) {
 	}{
 		{"altur.yaml", "parcel-desk", []string{"create_user", "read_thread", "list_messages"}},
 		{"sitegpt.yaml", "docs-bot", []string{"read_thread", "list_threads", "list_messages", "switch_mode", "escalate", "delete_thread"}},
+		{"sitegpt.yaml", "docs-bot-v0", []string{
+			"operator", "create_thread", "read_thread", "list_threads", "list_messages", "switch_mode", "register_webhook",
+		}},
 		{"conversations.yaml", "helpdesk", []string{"stream", "attachments", "operator", "read_thread", "list_threads", "list_messages", "switch_mode"}},
 		{"conversations.yaml", "helpdesk-inbox", []string{"create_thread", "list_messages", "switch_mode"}},
 		{"openai.yaml", "own-llm", []string{"stream", "history"}},

@@ -67,7 +67,7 @@ func TestWhatIsWrongInABlockThatIsTakenAsItStandsHasItsPlace(t *testing.T) {
 		" [a]":                              `config.yaml:5:7: backends[0].settings.body: takes a block of keys, not a list`,
 		"\n        a: {b: {{text}}}":        `config.yaml:6:17: backends[0].settings.body.a.b: a key must be a word: quote a placeholder, as "{{text}}"`,
 		"\n        a: 1\n        a: 2":      `config.yaml:7:9: backends[0].settings.body.a: stands twice in this block`,
-		"\n        a: [x, \"${UNSET}\"]":        `config.yaml:6:16: backends[0].settings.body.a[1]: the variable UNSET is not set`,
+		"\n        a: [x, \"${UNSET}\"]":    `config.yaml:6:16: backends[0].settings.body.a[1]: the variable UNSET is not set`,
 		"\n        a: [.inf]":               `config.yaml:6:13: backends[0].settings.body.a[0]: can be read in more than one way`,
 		"\n        a: 99999999999999999999": `config.yaml:6:9: backends[0].settings.body.a: can be read in more than one way`,
 		"\n        a: &x b":                 `config.yaml:6:9: backends[0].settings.body.a: anchors are not used here`,
