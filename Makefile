@@ -8,7 +8,7 @@ FUZZTIME ?= 60s
 tools := internal/tools/go.mod internal/tools/go.sum
 
 .PHONY: check
-check: deps format vet lint deadcode race generated ## all that CI runs, about 12 minutes on 2 cores
+check: deps format vet lint deadcode race generated clients ## all that CI runs, about 12 minutes on 2 cores
 
 .PHONY: test
 test: ## the tests, quickly
@@ -31,6 +31,10 @@ generate: ## write generated files anew
 generated: ## are the generated files what the code says?
 	cd internal/tools && $(GO) test ./...
 
+.PHONY: clients
+clients: ## do other people's clients, for Go and for Node.js, run unchanged?
+	cd internal/clients && $(GO) test ./...
+
 .PHONY: format
 format: bin/tools
 	@unformatted=$$(bin/gofumpt -l .); if [ -n "$$unformatted" ]; then \
@@ -40,6 +44,7 @@ format: bin/tools
 vet:
 	$(GO) vet ./...
 	cd internal/tools && $(GO) vet ./...
+	cd internal/clients && $(GO) vet ./...
 
 .PHONY: lint
 lint: bin/tools

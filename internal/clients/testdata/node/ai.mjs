@@ -9,7 +9,9 @@ serve(async ({ model, messages, user, stream, headers }, result) => {
   const request = {
     // It knows no x-should-retry, so it must not try again by itself.
     maxRetries: 0,
-    model: provider.chat(model), messages, headers,
+    model: provider.chat(model), headers,
+    instructions: messages.filter((m) => m.role === 'system').map((m) => m.content).join('\n') || undefined,
+    messages: messages.filter((m) => m.role !== 'system'),
     providerOptions: user ? { openai: { user } } : {},
   };
   if (!stream) {
