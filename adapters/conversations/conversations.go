@@ -19,9 +19,12 @@ import (
 	"chatmux/internal/vendorhttp"
 )
 
+// ownName is what the adapter and the dialect are called.
+const ownName = "conversations"
+
 // Spec is the adapter as the rest of chatmux knows it.
 var Spec = adapters.Spec{
-	Name:    "conversations",
+	Name:    ownName,
 	Summary: "MaiAgent, the conversations platform: completions, or messages that are answered later",
 	Tells:   []adapters.Extra{adapters.ExtraAttachments, adapters.ExtraFeedback, adapters.ExtraSources, adapters.ExtraTitles},
 	Settings: func() adapters.Settings {

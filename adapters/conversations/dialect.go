@@ -19,7 +19,7 @@ import (
 // there already, so that the next look at the list has it; several replies are one
 // content, with an empty line between them.
 func dialect() *adapters.Dialect {
-	d := &adapters.Dialect{Name: "conversations", Key: callerKey, Fail: writeFailure}
+	d := &adapters.Dialect{Name: ownName, Key: callerKey, Fail: writeFailure}
 	for _, e := range []adapters.Endpoint{
 		{Method: http.MethodPost, Path: "/chatbots/{id}/completions", Send: true, Serve: serveCompletion},
 		{Method: http.MethodGet, Path: "/chatbots/{id}/records", Serve: serveRecords},

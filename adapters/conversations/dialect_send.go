@@ -154,7 +154,7 @@ func serveNewMessage(w http.ResponseWriter, r *http.Request, d adapters.Desk) er
 	if err != nil {
 		return err
 	}
-	send.ThreadID = t.ID
+	send.ThreadID, send.Bot = t.ID, t.Metadata[webChatKey] // this call names no bot either
 	said, err := d.Send(r.Context(), send)
 	if failure := normalize.AsError(err); failure != nil {
 		if failure.Outcome != normalize.OutcomeDone {

@@ -138,12 +138,12 @@ func showContact(t *normalize.Thread) shownContact {
 	return c
 }
 
-// showInbox gives the channel that the vendor told, else the web chat that the thread
-// was made in.
+// showInbox gives the inbox that this vendor told, else the web chat that the thread was
+// made in. What another vendor calls its channel is no inbox that the client knows.
 func showInbox(t *normalize.Thread) shownInbox {
-	inbox := shownInbox{ID: t.Channel.ID, Name: t.Channel.Name, ChannelType: t.Channel.Type}
-	if inbox.ID == "" {
-		inbox.ID = t.Metadata[webChatKey]
+	inbox := shownInbox{ID: t.Metadata[webChatKey], Name: t.Channel.Name, ChannelType: t.Channel.Type}
+	if held, ok := t.Binding(); ok && held.Vendor == ownName && t.Channel.ID != "" {
+		inbox.ID = t.Channel.ID
 	}
 	if _, err := normalize.ParseUUID(inbox.ID); err != nil {
 		inbox.ID = derivedUUID("inbox", inbox.ID)
