@@ -40,6 +40,9 @@ type Front struct {
 // breaks any.
 func RunDialect(t *testing.T, front Front, calls []DialectCall) {
 	t.Helper()
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
 	kept := maps.Clone(front.Kept)
 	if kept == nil {
 		kept = make(map[string]string)
@@ -54,7 +57,7 @@ func RunDialect(t *testing.T, front Front, calls []DialectCall) {
 	for _, c := range calls {
 		names = slices.SortedFunc(maps.Keys(kept), func(a, b string) int { return len(b) - len(a) })
 		ok := t.Run(c.Name, func(t *testing.T) {
-			answer := front.call(t, c.Method, fill(c.Path), fill(c.Body), c.Status)
+			answer := front.call(t, client, c.Method, fill(c.Path), fill(c.Body), c.Status)
 			if c.Shape != nil {
 				for _, wrong := range c.Shape.wrong("", answer) {
 					t.Error(wrong)
@@ -78,7 +81,7 @@ func RunDialect(t *testing.T, front Front, calls []DialectCall) {
 }
 
 // call makes one request and reads the JSON that it answers.
-func (f Front) call(t *testing.T, method, path, body string, status int) (v any) {
+func (f Front) call(t *testing.T, client *http.Client, method, path, body string, status int) (v any) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, f.URL+path, strings.NewReader(body))
 	if err != nil {
@@ -88,7 +91,7 @@ func (f Front) call(t *testing.T, method, path, body string, status int) (v any)
 	if body != "" {
 		request.Header.Set("Content-Type", "application/json")
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
