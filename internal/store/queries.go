@@ -39,6 +39,9 @@ const (
 	selectErasures
 	selectUntouched
 	selectUses
+	selectConversation
+	selectInFlight
+	selectImport
 
 	begin
 	commit
@@ -90,6 +93,10 @@ const (
 	insertErasure
 	postponeErasure
 	deleteErasure
+	moveMessages
+	settleMoved
+	saveImport
+	deleteImport
 
 	queryCount
 )
@@ -194,6 +201,12 @@ var queries = [queryCount]string{
 		FROM ` + messageTables + ` WHERE t.tenant = $1 AND t.backend = $2 AND m.thread_id >= $3 AND m.thread_id <= $4
 		AND (m.thread_id > $5 OR m.seq > $6) ORDER BY m.thread_id, m.seq LIMIT $7`,
 
+	selectConversation: `SELECT t.tenant, t.id FROM bindings b JOIN threads t ON t.id = b.thread_id
+		WHERE b.vendor = $1 AND b.bot = $2 AND b.remote_id = $3 AND b.remote_id <> '' ORDER BY t.id LIMIT 1`,
+	selectInFlight: `SELECT COUNT(*) FROM sends s JOIN attempts a ON a.thread_id = s.thread_id AND a.id = s.attempt_id
+		WHERE a.backend = $1 AND a.started_at <= $2 AND s.until > {now}`,
+	selectImport: `SELECT i.cursor, i.report, i.updated_at FROM imports i WHERE i.tenant = $1 AND i.id = $2`,
+
 	begin:    `{begin}`,
 	commit:   `COMMIT`,
 	rollback: `ROLLBACK`,
@@ -290,6 +303,12 @@ var queries = [queryCount]string{
 		tries = 0, due = $9, created_at = $10`,
 	postponeErasure: `UPDATE erasures SET tries = tries + 1, due = $5 WHERE thread_id = $1 AND seq = $2 AND tenant = $3 AND tries = $4`,
 	deleteErasure:   `DELETE FROM erasures WHERE thread_id = $1 AND seq = $2 AND tenant = $3`,
+
+	moveMessages: `UPDATE messages SET seq = -(seq + $3) WHERE thread_id = $1 AND seq > $2`,
+	settleMoved:  `UPDATE messages SET seq = -seq WHERE thread_id = $1 AND seq < 0`,
+	saveImport: `INSERT INTO imports (tenant, id, cursor, report, updated_at) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (tenant, id) DO UPDATE SET cursor = $3, report = $4, updated_at = $5`,
+	deleteImport: `DELETE FROM imports WHERE tenant = $1 AND id = $2`,
 }
 
 // parameters names n of them, from $first on.
