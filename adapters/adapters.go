@@ -318,7 +318,8 @@ const (
 	ExtraBlocked     Extra = "blocked" // that a thread is blocked
 	ExtraButtons     Extra = "buttons" // answers that are buttons, templates or stickers
 	ExtraFeedback    Extra = "feedback"
-	ExtraNotices     Extra = "notices" // messages of the system
+	ExtraNotices     Extra = "notices"   // messages of the system
+	ExtraOperators   Extra = "operators" // which answers a human gave
 	ExtraSources     Extra = "sources"
 	ExtraSuggestions Extra = "suggestions"
 	ExtraTags        Extra = "tags"

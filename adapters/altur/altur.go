@@ -40,7 +40,8 @@ var Spec = adapters.Spec{
 	Name:    "altur",
 	Summary: "Altur agents: one synchronous call a turn, conversations kept by Altur",
 	Tells: []adapters.Extra{
-		adapters.ExtraAttachments, adapters.ExtraAssignees, adapters.ExtraBlocked, adapters.ExtraButtons, adapters.ExtraNotices, adapters.ExtraTags,
+		adapters.ExtraAttachments, adapters.ExtraAssignees, adapters.ExtraBlocked, adapters.ExtraButtons, adapters.ExtraNotices,
+		adapters.ExtraOperators, adapters.ExtraTags,
 	},
 	Settings: func() adapters.Settings {
 		return &Settings{BaseURL: "https://api.altur.io/api/v1.0", Shape: ShapeAgent, EndUsers: EndUsersCreate}

@@ -38,7 +38,8 @@ var Spec = adapters.Spec{
 	Name:    "sitegpt",
 	Summary: "SiteGPT chatbots, over the vendor's API v0 or v2",
 	Tells: []adapters.Extra{
-		adapters.ExtraFeedback, adapters.ExtraNotices, adapters.ExtraSources, adapters.ExtraSuggestions, adapters.ExtraTags, adapters.ExtraTitles,
+		adapters.ExtraFeedback, adapters.ExtraNotices, adapters.ExtraOperators, adapters.ExtraSources, adapters.ExtraSuggestions,
+		adapters.ExtraTags, adapters.ExtraTitles,
 	},
 	Settings: func() adapters.Settings {
 		return &Settings{BaseURL: "https://sitegpt.ai", Version: versionV0}

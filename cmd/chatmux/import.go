@@ -18,20 +18,22 @@ import (
 	"chatmux/internal/config"
 )
 
-// importOptions say how a file is imported.
+// importOptions say how a file, or a vendor's history, is imported.
 type importOptions struct {
 	dryRun, json    bool
-	tenant, backend string // of a vendor's records
+	tenant, backend string // of a vendor's history or records
+	history         historyOptions
 }
 
 func newImport(configFile *string) *cobra.Command {
 	var o importOptions
 	cmd := &cobra.Command{
-		Use: "import FILE", Short: "Read threads and messages from a file", Args: oneFile,
+		Use: "import [FILE]", Short: "Read threads and messages from a file, or a vendor's own history", Args: atMostOneFile,
 		Long: `Reads an archive that chatmux export wrote as JSONL, or the Excel file of records
-that the conversations platform exports, into the store.
+that the conversations platform exports, into the store. Without a file, and with
+--backend, it reads what that backend's vendor keeps.
 
-First the whole file is checked: if a line of it cannot be read, or something is
+A FILE is checked first as a whole: if a line of it cannot be read, or something is
 missing, nothing is imported. Ids and times are kept. A thread that is here
 already is left alone, so the same file can be given again, also after an import
 that was cut off. A thread whose ids stand for something else here gets new
@@ -41,25 +43,35 @@ A record of the conversations platform says neither whose it is nor which
 conversation it was part of: each becomes a thread of its own that has ended, of
 the config's only tenant and only such backend, or of those that the flags name.
 
+` + historyHelp + `
+
 On PostgreSQL it works beside running servers. A SQLite file is one process's:
 stop the server for the time of the import.`,
-		Example: "  chatmux import chats.jsonl --dry-run\n  chatmux import chats.jsonl\n  chatmux import records.xlsx --tenant acme --backend helpdesk",
-		RunE:    func(cmd *cobra.Command, args []string) error { return importFile(cmd, *configFile, args[0], o) },
+		Example: "  chatmux import chats.jsonl --dry-run\n  chatmux import chats.jsonl\n  chatmux import records.xlsx --tenant acme --backend helpdesk\n" +
+			"  chatmux import --backend docs-bot --dry-run\n  chatmux import --backend docs-bot --since 2026-01-01\n" +
+			"  chatmux import --backend parcel-desk --threads ids.txt",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return importHistory(cmd, *configFile, o)
+			}
+			if o.history.given() {
+				return &usageError{errors.New("--since, --until and --threads are for a vendor's history: give no file with them")}
+			}
+			return importFile(cmd, *configFile, args[0], o)
+		},
 	}
 	flags := cmd.Flags()
-	flags.BoolVar(&o.dryRun, "dry-run", false, "check the file and say what would happen, and change nothing")
+	flags.BoolVar(&o.dryRun, "dry-run", false, "read all of it and say what would happen, and change nothing")
 	flags.BoolVar(&o.json, "json", false, "print the result as JSON, and no progress")
-	flags.StringVar(&o.tenant, "tenant", "", "whose the records become")
-	flags.StringVar(&o.backend, "backend", "", "the backend that the records are of")
+	flags.StringVar(&o.tenant, "tenant", "", "whose the records, or the vendor's threads, become")
+	flags.StringVar(&o.backend, "backend", "", "the backend that the records are of, or whose vendor's history is read")
+	o.history.register(cmd)
 	return cmd
 }
 
-// oneFile wants the name of one file.
-func oneFile(cmd *cobra.Command, args []string) error {
-	switch len(args) {
-	case 0:
-		return misuse(cmd, errors.New("a file is needed: what to import"))
-	case 1:
+// atMostOneFile wants the name of one file, or none.
+func atMostOneFile(cmd *cobra.Command, args []string) error {
+	if len(args) < 2 {
 		return nil
 	}
 	return misuse(cmd, fmt.Errorf("one file at a time: %q is too much", args[1]))

@@ -103,7 +103,8 @@ defaults included; secrets are masked. It calls nobody and opens nothing.
 A file that is refused exits with 2, and all that is wrong with it is said at once.`,
 			RunE: func(cmd *cobra.Command, _ []string) error { return check(cmd.OutOrStdout(), configFile) },
 		},
-		newBackends(&configFile), newExplain(&configFile), newChat(&configFile), newPlan(&configFile), newMove(&configFile), newExport(&configFile), newImport(&configFile), newErase(&configFile),
+		newBackends(&configFile), newExplain(&configFile), newChat(&configFile), newPlan(&configFile), newMove(&configFile),
+		newExport(&configFile), newImport(&configFile), newErase(&configFile),
 		newAdapter(), newSandbox(&configFile), newKey(), newVersion(),
 	)
 	root.InitDefaultCompletionCmd()

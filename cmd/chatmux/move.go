@@ -88,12 +88,13 @@ func move(cmd *cobra.Command, configFile string, o moveOptions) error {
 		return err
 	}
 	if !o.dryRun {
-		progress := newProgress(cmd.ErrOrStderr(), o.json)
+		meter := newMeter(cmd.ErrOrStderr(), o.json, "moving", int64(summary.Selected))
+		defer meter.end()
 		err = migration.Move(cmd.Context(), threads, migration.Order{Workers: moveWorkers, Patience: movePatience}, func(m migration.Moved) {
 			summary.add(m)
-			progress.say("moved %d of %d threads", summary.Moved, summary.Selected)
+			meter.say(int64(summary.Moved), int64(summary.Selected), "%d of %d threads", summary.Moved, summary.Selected)
 		})
-		progress.end()
+		meter.end()
 	}
 	if err != nil {
 		return fmt.Errorf("%w\n%d of %d threads have moved: give the same command again to go on with the others", err, summary.Moved, summary.Selected)

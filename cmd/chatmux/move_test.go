@@ -27,13 +27,14 @@ import (
 	"chatmux/normalize"
 )
 
-// town is three vendors that outlive the chatmux processes of a test, and the folder
-// of those.
+// town is vendors that outlive the chatmux processes of a test, and the folder of
+// those.
 type town struct {
 	t        *testing.T
 	dir      string
 	url      string // of the API, while a server runs
 	postgres bool
+	backends string   // of the config
 	vendors  []string // the backends' names
 	twins    map[string]*sandbox.Server
 	stop     func()
@@ -42,39 +43,50 @@ type town struct {
 // newTown starts the vendors.
 func newTown(t *testing.T, store string) *town {
 	t.Helper()
-	addr, err := freeAddr()
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &town{t: t, url: "http://" + addr, postgres: strings.HasPrefix(store, "postgres"), twins: make(map[string]*sandbox.Server)}
-	config := fmt.Sprintf("listen: %s\nstore: %s\nlog: {level: error}\nlimits: {drain: {delay: 0s, grace: 5s}}\nbackends:\n", addr, store)
+	w := &town{t: t, twins: make(map[string]*sandbox.Server)}
 	for _, spec := range all.Adapters() {
-		var name, lines string
 		settings := spec.Settings()
 		key := normalize.NewSecret("k-" + spec.Name)
 		switch own := settings.(type) {
 		case *altur.Settings:
 			own.APIKey, own.AgentID = key, "7b0f4a52-3c0e-4c0a-9a55-0f6f0c1d2e30"
-			name, lines = "parcel-desk", "agent_id: "+own.AgentID
+			w.hire(spec, settings, "parcel-desk", "agent_id: "+own.AgentID)
 		case *sitegpt.Settings:
 			own.APIKey, own.ChatbotID = key, "365062873485935184"
-			name, lines = "docs-bot", `chatbot_id: "365062873485935184"`
+			w.hire(spec, settings, "docs-bot", `chatbot_id: "365062873485935184"`)
+			own.ChatbotID = "465062873485935184"
+			w.hire(spec, settings, "docs-v2", `chatbot_id: "465062873485935184", version: v2`)
 		case *conversations.Settings:
 			own.APIKey, own.ChatbotID = key, "2f3f0f7c-97c4-4b6e-a9f4-1d7a3a1b0c55"
-			name, lines = "helpdesk", "chatbot_id: "+own.ChatbotID
-		default:
-			continue
+			w.hire(spec, settings, "helpdesk", "chatbot_id: "+own.ChatbotID)
 		}
-		config += fmt.Sprintf("  - {name: %s, adapter: %s, settings: {base_url: %s, api_key: k-%s, %s}}\n",
-			name, spec.Name, w.hire(spec, settings, name), spec.Name, lines)
-		w.vendors = append(w.vendors, name)
 	}
-	w.dir = folder(t, config+"routes:\n  - {name: default, to: docs-bot}\n")
+	w.build(store)
 	return w
 }
 
-// hire starts the twin of an adapter's vendor, and gives its base URL.
-func (w *town) hire(spec adapters.Spec, settings adapters.Settings, name string) string {
+// build makes a folder with a config whose vendors are the town's.
+func (w *town) build(store string) {
+	w.t.Helper()
+	addr, err := freeAddr()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.url, w.postgres = "http://"+addr, strings.HasPrefix(store, "postgres")
+	w.dir = folder(w.t, fmt.Sprintf("listen: %s\nstore: %s\nlog: {level: error}\nlimits: {drain: {delay: 0s, grace: 5s}}\nbackends:\n%s"+
+		"routes:\n  - {name: default, to: docs-bot}\n", addr, store, w.backends))
+}
+
+// another is another chatmux in front of the same vendors.
+func (w *town) another(store string) *town {
+	w.t.Helper()
+	other := *w
+	other.build(store)
+	return &other
+}
+
+// hire starts the twin of an adapter's vendor, as a backend of the config.
+func (w *town) hire(spec adapters.Spec, settings adapters.Settings, name, lines string) {
 	w.t.Helper()
 	twin, err := sandbox.Start(spec.Twin(settings), sandbox.Options{Name: name})
 	if err != nil {
@@ -82,7 +94,9 @@ func (w *town) hire(spec adapters.Spec, settings adapters.Settings, name string)
 	}
 	w.t.Cleanup(func() { _ = twin.Close() })
 	w.twins[name] = twin
-	return twin.URL() + spec.TwinPath
+	w.vendors = append(w.vendors, name)
+	w.backends += fmt.Sprintf("  - {name: %s, adapter: %s, settings: {base_url: %s, api_key: k-%s, %s}}\n",
+		name, spec.Name, twin.URL()+spec.TwinPath, spec.Name, lines)
 }
 
 // serve starts a server; stopServer ends it.
@@ -138,6 +152,7 @@ func (w *town) ask(into any, method, path string, body any) error {
 type resident struct {
 	id       string
 	from, to string
+	remote   string   // the id of its conversation at from, where a test asks for it
 	said     []string // by the person
 	heard    []string // whole transcript, notices left out
 }
@@ -353,15 +368,15 @@ func testThreadsMoveBetweenAllVendors(t *testing.T, store string, n int) {
 
 func TestThreadsMoveBetweenAllVendorsThoughKilledInTheMiddle(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) {
-		testThreadsMoveBetweenAllVendors(t, "sqlite:"+filepath.Join(t.TempDir(), "chatmux.db"), 42)
+		testThreadsMoveBetweenAllVendors(t, "sqlite:"+filepath.Join(t.TempDir(), "chatmux.db"), 48)
 	})
-	t.Run("postgres", func(t *testing.T) { testThreadsMoveBetweenAllVendors(t, pgtest.Database(t), 42) })
+	t.Run("postgres", func(t *testing.T) { testThreadsMoveBetweenAllVendors(t, pgtest.Database(t), 48) })
 }
 
 func TestAFileThatAServerHasIsMovedThroughTheServer(t *testing.T) {
 	w := newTown(t, "sqlite:chatmux.db")
 	w.serve()
-	all := w.settle(6)
+	all := w.settle(8)
 	refused := runHere(t, w.dir, "", "move", "--from", "docs-bot", "--to", "helpdesk")
 	if refused.status != exitFailed {
 		t.Errorf("status %d", refused.status)

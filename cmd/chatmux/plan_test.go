@@ -13,7 +13,7 @@ import (
 func TestAPlanIsTheSameFromTheStoreAndFromAServer(t *testing.T) {
 	w := newTown(t, "sqlite:chatmux.db")
 	w.serve()
-	w.settle(6)
+	w.settle(8)
 	refused := runHere(t, w.dir, "", "plan", "--from", "docs-bot", "--to", "helpdesk")
 	if refused.status != exitFailed {
 		t.Errorf("status %d", refused.status)

@@ -182,11 +182,14 @@ func spoken(m normalize.Message) string {
 	return who + ": " + strings.Join(parts, " ") + "\n"
 }
 
+// noticeMoved is the notice of a thread that went to another backend.
+const noticeMoved = "thread_moved"
+
 // movedNotice is what stands in the transcript where a thread went to another
 // backend, and at which level its past went along.
 func movedNotice(threadID, from, to, level string, at time.Time) normalize.Message {
 	return normalize.Message{
 		ID: newID(normalize.PrefixMessage), ThreadID: threadID, Role: normalize.RoleSystem, Type: normalize.TypeText,
-		Text: "moved from " + from + " to " + to + " (carried along: " + level + ")", Status: normalize.StatusComplete, Notice: "thread_moved", Backend: to, CreatedAt: at,
+		Text: "moved from " + from + " to " + to + " (carried along: " + level + ")", Status: normalize.StatusComplete, Notice: noticeMoved, Backend: to, CreatedAt: at,
 	}
 }
