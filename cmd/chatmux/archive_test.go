@@ -113,7 +113,7 @@ func TestAnExportIsTheSameFromTheStoreAndFromAServerAndComesBack(t *testing.T) {
 func TestARecordsFileOfTheConversationsPlatformIsImported(t *testing.T) {
 	w := newTown(t, "sqlite:chatmux.db")
 	w.serve()
-	w.settle(6)
+	w.settle(8)
 	twin := w.twins["helpdesk"]
 	day := time.Now().UTC()
 	req, err := http.NewRequest("GET", fmt.Sprintf("%s/api/chatbots/2f3f0f7c-97c4-4b6e-a9f4-1d7a3a1b0c55/records/export-excel/?startDate=%s&endDate=%s",

@@ -393,7 +393,8 @@ func notJSON(err error) error {
 		return fmt.Errorf("%s: a %s cannot stand there", wrongType.Field, wrongType.Value)
 	case strings.HasPrefix(said, "json: unknown field "):
 		return fmt.Errorf("%s is not a field of this kind", strings.TrimPrefix(said, "json: unknown field "))
-	case strings.Contains(said, "unexpected end of JSON input"), errors.Is(err, io.ErrUnexpectedEOF):
+	case strings.Contains(said, "unexpected end of JSON input"), errors.Is(err, io.ErrUnexpectedEOF),
+		strings.HasPrefix(said, "invalid character ' ' in literal"): // how the library calls an end within true, false and null
 		return errors.New("it is cut short")
 	default:
 		return fmt.Errorf("it is not JSON: %s", said)
