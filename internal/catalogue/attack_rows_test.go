@@ -134,7 +134,7 @@ var matrix = map[string]any{
 // others are the endpoints that take no id of a tenant's.
 var others = []string{
 	"post /v1/messages", "post /v1/threads", "get /v1/threads", "get /v1/backends", "get /v1/backends/{backend}", "post /v1/routes/explain", "get /healthz", "get /readyz",
-	"get /metrics", "get /openapi.json", "get /docs", "get /docs/{file}", "get /v1/plan",
+	"get /metrics", "get /openapi.json", "get /docs", "get /docs/{file}", "get /v1/plan", "get /v1/export",
 }
 
 func a03(t testing.TB, s *scene) {
@@ -183,8 +183,8 @@ func a03(t testing.TB, s *scene) {
 			}
 		}
 	})
-	for _, query := range []string{"", "?q=secret", "?backend=a", "?route=solo", "?order=asc&limit=200"} {
-		if a := spy.call("GET", "/v1/threads"+query, nil); strings.Contains(string(a.body), theirs.Thread.ID) || strings.Contains(string(a.body), "secret of theirs") {
+	for _, query := range []string{"threads", "threads?q=secret", "threads?backend=a", "threads?route=solo", "threads?order=asc&limit=200", "export", "export?tenant=acme"} {
+		if a := spy.call("GET", "/v1/"+query, nil); strings.Contains(string(a.body), theirs.Thread.ID) || strings.Contains(string(a.body), "secret of theirs") {
 			t.Errorf("the list %s holds what is theirs: %s", query, a.body)
 		}
 	}

@@ -20,7 +20,7 @@ var breakerRows = []row{
 	{id: "R05", promise: "a_probe_that_hangs_wedges_nothing", tier: soak, run: r05},
 	{id: "R06", promise: "a_probe_whose_client_leaves_gives_its_place_back", run: r06},
 	{id: "R07", promise: "two_good_probes_close", run: r07},
-	{id: "R08", promise: "a_stream_proves_health_at_its_first_content", tier: notYet, because: "needs streams"},
+	{id: "R08", promise: "a_stream_proves_health_at_its_first_content", run: r08},
 	{id: "R09", promise: "a_chain_of_open_breakers_says_when_to_come_back", run: r09},
 	{id: "R10", promise: "a_new_thread_takes_the_next_at_once", run: r10},
 	{id: "R11", promise: "unknown_on_a_stateful_backend_stays_there", run: r11},

@@ -49,6 +49,7 @@ var groups = []struct {
 	count  int
 }{
 	{"U", vendorRows, 32},
+	{"S", streamRows, 25},
 	{"R", breakerRows, 18},
 	{"C", inputRows, 21},
 	{"I", keyRows, 12},
@@ -156,7 +157,7 @@ func TestEveryRowHasATestAndEveryTestARow(t *testing.T) {
 			t.Errorf("%s is in the table, and group %s has %d rows", id, group.letter, group.count)
 		}
 	}
-	ofRow := regexp.MustCompile(`^[urciagdopm][0-9][0-9]$`)
+	ofRow := regexp.MustCompile(`^[usrciagdopm][0-9][0-9]$`)
 	for _, name := range functions(t, ".") {
 		if ofRow.MatchString(name) && !tested[name] {
 			t.Errorf("the function %s tests a row that is not in the table", name)

@@ -37,7 +37,7 @@ var inputRows = []row{
 	{id: "C17", promise: "a_body_that_takes_too_long_is_408", tier: soak, run: c17},
 	{id: "C18", promise: "a_client_that_closes_within_its_body_changes_nothing", run: c18},
 	{id: "C19", promise: "pipelined_requests_are_answered_in_order", run: c19},
-	{id: "C20", promise: "the_body_decides_about_streaming", tier: notYet, because: "needs streams"},
+	{id: "C20", promise: "the_body_decides_about_streaming", run: c20},
 	{id: "C21", promise: "a_thread_is_not_deleted_under_a_send", run: c21},
 }
 

@@ -21,7 +21,7 @@ import (
 var overloadRows = []row{
 	{id: "O01", promise: "goodput_stays_when_too_much_is_asked", tier: bench, because: "a share of the machine's own peak"},
 	{id: "O02", promise: "a_backend_that_hangs_hurts_itself", run: o02},
-	{id: "O03", promise: "two_thousand_streams_fit", tier: notYet, because: "needs streams"},
+	{id: "O03", promise: "two_thousand_streams_fit", tier: bench, because: "memory for each stream"},
 	{id: "O04", promise: "idle_connections_hurt_nobody", tier: soak, run: o04},
 	{id: "O05", promise: "out_of_descriptors_it_refuses_and_heals", run: o05},
 	{id: "O06", promise: "large_bodies_are_refused_before_memory_ends", tier: soak, run: o06},

@@ -215,8 +215,10 @@ func reached(failure *normalize.Error) bool {
 }
 
 // turnedAway reports whether a backend was not available, be it by the vendor's word.
+// One that has begun to answer was.
 func turnedAway(failure *normalize.Error) bool {
-	return failure.Kind.Policy().Status == http.StatusServiceUnavailable && failure.Kind != normalize.KindCanceled
+	return failure.Kind.Policy().Status == http.StatusServiceUnavailable && failure.Kind != normalize.KindCanceled &&
+		failure.Phase != normalize.PhaseContent
 }
 
 // graver orders what attempts leave behind: failed, unknown, sent.

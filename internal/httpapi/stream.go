@@ -158,7 +158,7 @@ func (c *call) stream(send delivery) error {
 	w.write(first)
 	w.follow(f)
 	<-f.ended
-	if !w.done && f.err != nil {
+	if !w.told && f.err != nil { // what the engine could not store it does not tell
 		w.write([]engine.Observed{{Event: normalize.Event{Type: normalize.EventError, Err: normalize.AsError(f.err)}}})
 	}
 	return nil
@@ -256,7 +256,8 @@ func (c *call) events() error {
 type eventWriter struct {
 	call *call
 	conn *http.ResponseController
-	done bool // an end was written, or nobody reads any more
+	done bool // nobody reads any more
+	told bool // the last event that was written is the end of a send
 	shut func()
 }
 
@@ -320,6 +321,7 @@ func (w *eventWriter) write(list []engine.Observed) {
 	*buf = b
 	w.flush(b)
 	last := list[len(list)-1]
+	w.told = last.Type == normalize.EventError || last.Type == normalize.EventDone
 	if last.Type == normalize.EventError {
 		w.call.code, w.call.cause = last.Err.Kind.Policy().Code, last.Err.Cause
 	}
