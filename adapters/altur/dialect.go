@@ -152,6 +152,7 @@ type person struct {
 	Name    string `json:"name,omitempty"`
 	Info    string `json:"info,omitempty"`
 	Adopted bool   `json:"adopted,omitempty"` // the vendor has it under this id, from before
+	kept    bool   // it was kept before
 }
 
 func (p *person) user() normalize.User { return normalize.User{ID: p.ID, Name: p.Name, Info: p.Info} }
@@ -170,24 +171,21 @@ func recallUser(r *http.Request, d adapters.Desk, id string) (*person, error) {
 	if err != nil || kept == nil {
 		return nil, err
 	}
-	p := new(person)
+	p := &person{kept: true}
 	if err := json.Unmarshal(kept, p); err != nil {
 		return nil, &normalize.Error{Kind: normalize.KindInternal, Cause: err}
 	}
 	return p, nil
 }
 
-// keepUser keeps an end user; with fresh, one that is kept already stays.
-func keepUser(r *http.Request, d adapters.Desk, p *person, fresh bool) error {
-	kept, err := d.Record(r.Context(), userRecord(p.ID), "", encode(p), fresh)
-	if err == nil {
-		err = json.Unmarshal(kept, p)
-	}
+// keepUser keeps an end user, with a thread of theirs where there is one, so that
+// whoever erases that erases them too.
+func keepUser(r *http.Request, d adapters.Desk, p *person, threadID string) error {
+	_, err := d.Record(r.Context(), userRecord(p.ID), threadID, encode(p), false)
 	return err
 }
 
-// adoptUser finds an end user that the vendor has from before, and keeps it; nil where
-// there is none.
+// adoptUser finds an end user that the vendor has from before; nil where there is none.
 func adoptUser(r *http.Request, d adapters.Desk, bot, id string) (*person, error) {
 	known, err := d.FindPerson(r.Context(), bot, id)
 	if isNotFound(err) {
@@ -196,8 +194,7 @@ func adoptUser(r *http.Request, d adapters.Desk, bot, id string) (*person, error
 	if err != nil {
 		return nil, err
 	}
-	p := &person{ID: id, Name: known.Name, Info: known.Info, Adopted: true}
-	return p, keepUser(r, d, p, true)
+	return &person{ID: id, Name: known.Name, Info: known.Info, Adopted: true}, nil
 }
 
 func isNotFound(err error) bool {

@@ -47,12 +47,11 @@ func serveSend(w http.ResponseWriter, r *http.Request, d adapters.Desk) error {
 	if err == nil && p == nil {
 		p, err = adoptUser(r, d, *bot, userID)
 	}
-	if err == nil && p == nil {
-		p = &person{ID: userID}
-		err = keepUser(r, d, p, true)
-	}
 	if err != nil {
 		return err
+	}
+	if p == nil {
+		p = &person{ID: userID}
 	}
 	opening := &adapters.Opening{Bot: *bot, Key: userID, User: p.user()}
 	if p.Adopted {
@@ -62,9 +61,11 @@ func serveSend(w http.ResponseWriter, r *http.Request, d adapters.Desk) error {
 	if err != nil {
 		return err
 	}
-	if shape == bodyChatbot && said.Thread.MessageCount <= 1+len(said.Replies) { // the first turn
-		if _, err := d.Record(r.Context(), shapeRecord(said.Thread.ID), said.Thread.ID, []byte(shape), false); err != nil {
-			return err
+	// What cannot be kept is kept with the next message: the answer is there, and given.
+	if first := said.Thread.MessageCount <= 1+len(said.Replies); first || !p.kept {
+		_ = keepUser(r, d, p, said.Thread.ID)
+		if shape == bodyChatbot {
+			_, _ = d.Record(r.Context(), shapeRecord(said.Thread.ID), said.Thread.ID, []byte(shape), false)
 		}
 	}
 	thread := showThread(&said.Thread, *bot, threadID(&said.Thread), shape, p)
@@ -179,7 +180,7 @@ func serveNewUser(w http.ResponseWriter, r *http.Request, d adapters.Desk) error
 	}
 	p := &person{ID: newUUID4()}
 	p.change(name, info)
-	if err := keepUser(r, d, p, true); err != nil {
+	if err := keepUser(r, d, p, ""); err != nil {
 		return err
 	}
 	answer(w, http.StatusOK, showUser(p))
@@ -239,14 +240,16 @@ func serveChangedUser(w http.ResponseWriter, r *http.Request, d adapters.Desk) e
 		return err
 	}
 	p.change(name, info)
+	threadID := ""
 	for offset := 0; ; offset += page {
 		threads, total, err := d.Threads(r.Context(), adapters.ThreadQuery{User: p.ID, Offset: offset, Limit: page, Ascending: true})
 		if err != nil {
 			return err
 		}
 		for i := range threads {
+			threadID = threads[i].ID
 			user := p.user()
-			if _, err := d.UpdateThread(r.Context(), threads[i].ID, adapters.ThreadChange{User: &user}); err != nil {
+			if _, err := d.UpdateThread(r.Context(), threadID, adapters.ThreadChange{User: &user}); err != nil {
 				return err
 			}
 		}
@@ -254,7 +257,7 @@ func serveChangedUser(w http.ResponseWriter, r *http.Request, d adapters.Desk) e
 			break
 		}
 	}
-	if err := keepUser(r, d, p, false); err != nil {
+	if err := keepUser(r, d, p, threadID); err != nil {
 		return err
 	}
 	answer(w, http.StatusOK, showUser(p))

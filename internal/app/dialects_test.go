@@ -26,6 +26,7 @@ log: {level: error}
 limits: {drain: {delay: 0s, grace: 5s}}
 callers:
   - {name: clients, key: key-of-the-clients}
+  - {name: narrow, key: key-of-narrow, routes: [to-echo]}
 backends:
   - {name: altur, adapter: altur, settings: {base_url: sandbox, api_key: k-altur, agent_id: 7b0f4a52-3c0e-4c0a-9a55-0f6f0c1d2e30}}
   - {name: sitegpt-v0, adapter: sitegpt, settings: {base_url: sandbox, version: v0, api_key: k-sitegpt, chatbot_id: "365062873485935184"}}
@@ -334,4 +335,121 @@ func TestAConversationFromBeforeGoesOnUnderItsOwnId(t *testing.T) {
 			t.Errorf("the transcript is %+v", list.Results)
 		}
 	})
+}
+
+// chat is a client of OpenAI's API that keeps the conversation itself, as all of them do.
+type chat struct {
+	h        *house
+	model    string
+	stream   bool
+	messages []object
+	thread   string // of the last answer
+}
+
+// say sends the conversation with one more message, and keeps the answer.
+func (c *chat) say(text string) string {
+	t := c.h.t
+	t.Helper()
+	c.messages = append(c.messages, object{"role": "user", "content": text})
+	a := c.h.call("POST", "/openai/v1/chat/completions", object{"model": c.model, "messages": c.messages, "stream": c.stream}, asClients...)
+	var said string
+	if !c.stream {
+		said = fmt.Sprint(adaptertest.At(read[any](t, a, 200), "choices.0.message.content"))
+	} else if whole := false; a.status == 200 {
+		for line := range strings.Lines(string(a.body)) {
+			data, ok := strings.CutPrefix(strings.TrimSpace(line), "data: ")
+			if whole = whole || data == "[DONE]"; !ok || data == "[DONE]" {
+				continue
+			}
+			if piece, ok := adaptertest.At(read[any](t, answer{status: 200, body: []byte(data)}, 200), "choices.0.delta.content").(string); ok {
+				said += piece
+			}
+		}
+		if !whole {
+			t.Fatalf("the stream has no end: %s", a.body)
+		}
+	} else {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	c.messages, c.thread = append(c.messages, object{"role": "assistant", "content": said}), a.header.Get("Chatmux-Thread")
+	return said
+}
+
+var asClients = []string{"Authorization", "Bearer key-of-the-clients"}
+
+// TestAConversationThatTheClientKeepsIsOneOfTheVendors: every turn is sent whole, and
+// only what is new reaches the vendor, in its own conversation.
+func TestAConversationThatTheClientKeepsIsOneOfTheVendors(t *testing.T) {
+	onEachStore(t, func(t *testing.T, newStore storeMaker) {
+		h := startHouse(t, fmt.Sprintf(fronted, newStore(t)))
+		for _, backend := range behind {
+			for _, streaming := range []bool{false, true} {
+				t.Run(fmt.Sprint(backend, " stream ", streaming), func(t *testing.T) {
+					c := &chat{h: &house{t: t, app: h.app, url: h.url}, model: backend, stream: streaming}
+					texts := []string{"I am Rosa. 你好 \"<&>\" 🙂", "Where is my parcel?", "Who am I?"}
+					threads := make(map[string]bool)
+					for i, text := range texts {
+						if got, want := c.say(text), answerOf(backend, i+1, texts[0], text); got != want {
+							t.Fatalf("turn %d: %q, want %q", i+1, got, want)
+						}
+						threads[c.thread] = true
+					}
+					if n := len(h.transcript(c.thread, asClients...)); len(threads) != 1 || n != 6 {
+						t.Errorf("threads %v, the last of %d messages", threads, n)
+					}
+				})
+			}
+		}
+	})
+}
+
+// TestConversationsThatBeginAlikeStayApart: two people say hello, are answered alike, and
+// then say who they are. Nothing parts their requests until then.
+func TestConversationsThatBeginAlikeStayApart(t *testing.T) {
+	onEachStore(t, func(t *testing.T, newStore storeMaker) {
+		h := startHouse(t, fmt.Sprintf(fronted, newStore(t)))
+		people := []*chat{{h: h, model: "platform"}, {h: h, model: "platform"}}
+		for _, text := range []string{"Hello.", "I am %s.", "Who am I?"} {
+			for i, c := range people {
+				if strings.Contains(text, "%") {
+					c.say(fmt.Sprintf(text, []string{"Rosa", "Otto"}[i]))
+				} else {
+					c.say(text)
+				}
+			}
+		}
+		if people[0].thread == people[1].thread {
+			t.Fatalf("both are in %s", people[0].thread)
+		}
+		for i, c := range people {
+			other := []string{"Otto", "Rosa"}[i]
+			for _, m := range h.transcript(c.thread, asClients...) {
+				if strings.Contains(m.Text, other) {
+					t.Errorf("%s hears of %s: %q", []string{"Rosa", "Otto"}[i], other, m.Text)
+				}
+			}
+		}
+	})
+}
+
+// TestA04_a_caller_outside_its_routes asks for a model that is another caller's: it is
+// forbidden, in no list, and what nobody has is not there.
+func TestA04_a_caller_outside_its_routes(t *testing.T) {
+	h := startHouse(t, fmt.Sprintf(fronted, "sqlite:"+t.TempDir()+"/chatmux.db"))
+	as := []string{"Authorization", "Bearer key-of-narrow"}
+	for model, want := range map[string]int{"echo": 200, "to-echo": 200, "platform": 403, "to-platform": 403, "gpt-none": 404} {
+		for _, streaming := range []bool{false, true} {
+			body := object{"model": model, "stream": streaming, "messages": []object{{"role": "user", "content": "hi"}}}
+			if a := h.call("POST", "/openai/v1/chat/completions", body, as...); a.status != want {
+				t.Errorf("%s: %d %s, want %d", model, a.status, a.body, want)
+			}
+		}
+	}
+	list := read[struct{ Data []struct{ ID string } }](t, h.call("GET", "/openai/v1/models", nil, as...), 200)
+	if len(list.Data) != 2 || list.Data[0].ID != "to-echo" || list.Data[1].ID != "echo" {
+		t.Errorf("models %+v", list.Data)
+	}
+	if n := h.twin("platform").Requests(); n != 0 {
+		t.Errorf("the vendor got %d requests", n)
+	}
 }

@@ -22,7 +22,7 @@ type Erasure struct {
 // EraseThread erases a thread with its messages, bindings, attempts and keys, and in
 // the same commit notes the conversations that vendors have of it, each once: nothing
 // is forgotten by a crash. They are due at a moment; whoever erases one at its vendor
-// calls EndErasures. ErrNotFound; ErrBusy while a send holds the thread.
+// calls EndErasures. What a vendor cannot erase is not taken up again. ErrNotFound; ErrBusy while a send holds the thread.
 func (s *Store) EraseThread(ctx context.Context, tenant, id string, now, due time.Time) (open []Erasure, err error) {
 	err = s.db.write(ctx, func(tx *session) error {
 		open, err = tx.eraseThread(tenant, id, now, due)
@@ -62,8 +62,22 @@ func (s *session) eraseThread(tenant, id string, now, due time.Time) ([]Erasure,
 		}
 		open = append(open, e)
 	}
-	return open, s.do(deleteThread, id, tenant)
+	if err := s.do(deleteThread, id, tenant); err != nil {
+		return nil, err
+	}
+	for _, e := range open { // the vendor may have it still, and nobody may take it up again
+		if b := e.Binding; len(b.Remote.ThreadID) <= maxClaim {
+			if err := s.do(insertClaim, b.Vendor, b.Bot, ClaimThread, b.Remote.ThreadID, ""); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return open, nil
 }
+
+// maxClaim is the longest id that can be claimed, in bytes: what is longer cannot be
+// asked for either, and an index of PostgreSQL would refuse it.
+const maxClaim = 1024
 
 // DueErasures lists up to limit conversations that are to be tried now, those first
 // that have waited longest.

@@ -7,8 +7,9 @@ import (
 	"chatmux/normalize"
 )
 
-// ErrTaken says that what is claimed at a vendor belongs to another tenant already.
-var ErrTaken = errors.New("store: belongs to another tenant")
+// ErrTaken says that what is claimed at a vendor belongs to another tenant already, or
+// was erased here.
+var ErrTaken = errors.New("store: belongs to another tenant, or to nobody any more")
 
 // The kinds of a Claim.
 const (
@@ -35,7 +36,7 @@ type Opening struct {
 // OpenThread makes a thread, its name and its claims in one commit. Where the name
 // stands for a thread of the tenant's already, or a claim is that thread's, nothing
 // is made (save the name) and that thread is returned; so of many calls at once one
-// makes it and all get it. ErrTaken: a claim is another tenant's.
+// makes it and all get it. ErrTaken.
 func (s *Store) OpenThread(ctx context.Context, o Opening) (t StoredThread, made bool, err error) {
 	row := encodeThread(&o.Thread)
 	said := make([]messageRow, len(o.Said))
@@ -79,26 +80,29 @@ func (s *session) opened(o *Opening) (threadID string, err error) {
 		}
 	}
 	for _, c := range o.Claims {
-		owner, err := s.owner(c, &threadID)
-		switch {
-		case err != nil:
-			return "", err
-		case owner == o.Thread.Tenant:
-			return threadID, nil
-		case owner != "":
-			return "", ErrTaken
+		threadID, err := s.owned(c, o.Thread.Tenant)
+		if err != nil || threadID != "" {
+			return threadID, err
 		}
 	}
 	return "", nil
 }
 
-// owner finds whose something at a vendor is, by a claim or by a binding.
-func (s *session) owner(c Claim, threadID *string) (tenant string, err error) {
-	found, err := s.one(selectClaim, []any{c.Vendor, c.Bot, c.Kind, c.ID}, threadID, &tenant)
+// owned finds the tenant's thread that something at a vendor belongs to, by a claim or
+// by a binding; empty where it is free. ErrTaken where it is not, and no such thread's.
+func (s *session) owned(c Claim, tenant string) (threadID string, err error) {
+	var owner string
+	found, err := s.one(selectClaim, []any{c.Vendor, c.Bot, c.Kind, c.ID}, &threadID, &owner)
 	if err == nil && !found && c.Kind == ClaimThread {
-		_, err = s.one(selectRemoteThread, []any{c.Vendor, c.Bot, c.ID, ""}, threadID, &tenant)
+		found, err = s.one(selectRemoteThread, []any{c.Vendor, c.Bot, c.ID, ""}, &threadID, &owner)
 	}
-	return tenant, err
+	switch {
+	case err != nil || !found:
+		return "", err
+	case owner != tenant:
+		return "", ErrTaken
+	}
+	return threadID, nil
 }
 
 func (s *session) open(o *Opening, row threadRow, said []messageRow) error {
@@ -127,21 +131,14 @@ func (s *session) open(o *Opening, row threadRow, said []messageRow) error {
 	return s.do(updateCarry, o.Thread.ID, o.Carry)
 }
 
-// Claimed reports which thread something at a vendor belongs to; empty where it
-// belongs to nobody. ErrTaken: to another tenant's.
+// Claimed reports which thread of the tenant's something at a vendor belongs to; empty
+// where it is free. ErrTaken.
 func (s *Store) Claimed(ctx context.Context, tenant string, c Claim) (threadID string, err error) {
-	var owner string
 	err = s.db.read(ctx, func(tx *session) error {
-		owner, err = tx.owner(c, &threadID)
+		threadID, err = tx.owned(c, tenant)
 		return err
 	})
-	switch {
-	case err != nil:
-		return "", err
-	case owner != "" && owner != tenant:
-		return "", ErrTaken
-	}
-	return threadID, nil
+	return threadID, err
 }
 
 // RemoteThread returns the id of the tenant's thread that holds or held a vendor's

@@ -179,7 +179,7 @@ var queries = [queryCount]string{
 	selectRemoteMessage: `SELECT ` + messageColumns + `, '' FROM ` + messageTables + `
 		WHERE m.remote_id = $1 AND m.remote_id <> '' AND t.tenant = $2 ORDER BY m.created_at DESC, m.id LIMIT 1`,
 	selectRecord: `SELECT r.value, COALESCE(r.thread_id, '') FROM records r WHERE r.tenant = $1 AND r.dialect = $2 AND r.name = $3`,
-	selectClaim: `SELECT c.thread_id, t.tenant FROM claims c JOIN threads t ON t.id = c.thread_id
+	selectClaim: `SELECT COALESCE(c.thread_id, ''), COALESCE(t.tenant, '') FROM claims c LEFT JOIN threads t ON t.id = c.thread_id
 		WHERE c.vendor = $1 AND c.bot = $2 AND c.kind = $3 AND c.remote_id = $4`,
 	selectProbe: `SELECT at FROM probe WHERE id = 1`,
 
@@ -292,7 +292,7 @@ var queries = [queryCount]string{
 	insertRecord: `INSERT INTO records (tenant, dialect, name, thread_id, value) VALUES ($1, $2, $3, NULLIF($4, ''), $5)
 		ON CONFLICT (tenant, dialect, name) DO NOTHING`,
 	updateRecord: `UPDATE records SET thread_id = NULLIF($4, ''), value = $5 WHERE tenant = $1 AND dialect = $2 AND name = $3`,
-	insertClaim:  `INSERT INTO claims (vendor, bot, kind, remote_id, thread_id) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`,
+	insertClaim:  `INSERT INTO claims (vendor, bot, kind, remote_id, thread_id) VALUES ($1, $2, $3, $4, NULLIF($5, '')) ON CONFLICT DO NOTHING`,
 	updateCarry:  `UPDATE threads SET carry = $2 WHERE id = $1`,
 
 	updateProbe: `UPDATE probe SET at = $1 WHERE id = 1`,

@@ -140,9 +140,28 @@ func whatAThreadIsFoundByGoesWithIt(t *testing.T, f *fixture) {
 		_, err := f.ReadRecord(ctx, "acme", "desk", name)
 		f.wantErr(name, err, ErrNotFound)
 	}
-	_, made, err := f.OpenThread(ctx, opening("other", "", conversationAt("c1")))
+	_, made, err := f.OpenThread(ctx, opening("other", "order-17", conversationAt("c1")))
 	f.must(err)
-	f.same("the conversation is free", made, true)
+	f.same("name and conversation are free", made, true)
+}
+
+func erasedConversationIsNotTakenUpAgain(t *testing.T, f *fixture) {
+	ctx := t.Context()
+	o := opening("acme", "", conversationAt("c1"))
+	o.Thread.Bindings = []normalize.Binding{
+		{Backend: "b", Vendor: "desk", Bot: "7", Remote: normalize.Remote{ThreadID: "c1"}, Since: t0, Until: at(1)},
+		{Backend: "b", Vendor: "desk", Bot: "7", Remote: normalize.Remote{ThreadID: strings.Repeat("long", 1000)}, Since: at(1)},
+	}
+	_, _, err := f.OpenThread(ctx, o)
+	f.must(err)
+	_, err = f.EraseThread(ctx, "acme", o.Thread.ID, t0, t0)
+	f.must(err)
+	for _, tenant := range []string{"acme", "other"} {
+		_, _, err = f.OpenThread(ctx, opening(tenant, "", conversationAt("c1")))
+		f.wantErr(tenant, err, ErrTaken)
+		_, err = f.Claimed(ctx, tenant, conversationAt("c1"))
+		f.wantErr(tenant, err, ErrTaken)
+	}
 }
 
 func recordsAreKeptByTheirName(t *testing.T, f *fixture) {

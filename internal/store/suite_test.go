@@ -67,6 +67,7 @@ func testStore(t *testing.T, open func(t *testing.T) *Store) {
 		"AnotherTenantsConversationIsTaken":           anotherTenantsConversationIsTaken,
 		"ManyOpeningsMakeOneThread":                   manyOpeningsMakeOneThread,
 		"WhatAThreadIsFoundByGoesWithIt":              whatAThreadIsFoundByGoesWithIt,
+		"ErasedConversationIsNotTakenUpAgain":         erasedConversationIsNotTakenUpAgain,
 		"RecordsAreKeptByTheirName":                   recordsAreKeptByTheirName,
 		"MessagesAreFoundWithoutTheirThread":          messagesAreFoundWithoutTheirThread,
 		"ThreadsOfABotAreListedByOffset":              threadsOfABotAreListedByOffset,

@@ -19,13 +19,14 @@ CREATE TABLE records (
 CREATE INDEX records_by_thread ON records (thread_id) WHERE thread_id IS NOT NULL;
 
 -- A conversation, or a person, at a vendor that was there before us belongs to one
--- thread, and so to one tenant.
+-- thread, and so to one tenant; without a thread, to nobody any more: it was erased
+-- here.
 CREATE TABLE claims (
     vendor    TEXT NOT NULL,
     bot       TEXT NOT NULL,
     kind      TEXT NOT NULL, -- thread, user
     remote_id TEXT NOT NULL,
-    thread_id TEXT NOT NULL REFERENCES threads (id) ON DELETE CASCADE,
+    thread_id TEXT REFERENCES threads (id) ON DELETE CASCADE,
     PRIMARY KEY (vendor, bot, kind, remote_id)
 ) STRICT, WITHOUT ROWID;
 
