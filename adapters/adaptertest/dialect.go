@@ -19,7 +19,7 @@ import (
 type DialectCall struct {
 	Name   string // the promise
 	Method string
-	Path   string // below the server's root, with its query
+	Path   string // below the server's root, with its query; or a whole address, as a page names the next
 	Body   string // JSON; empty for none
 	Status int
 	Shape  Shape             // of the whole answer; nil: none is looked at
@@ -83,7 +83,10 @@ func RunDialect(t *testing.T, front Front, calls []DialectCall) {
 // call makes one request and reads the JSON that it answers.
 func (f Front) call(t *testing.T, client *http.Client, method, path, body string, status int) (v any) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), method, f.URL+path, strings.NewReader(body))
+	if !strings.HasPrefix(path, f.URL) {
+		path = f.URL + path
+	}
+	request, err := http.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

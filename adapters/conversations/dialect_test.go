@@ -450,3 +450,37 @@ func TestTheCallersKeyIsInTheVendorsHeader(t *testing.T) {
 		}
 	}
 }
+
+// FuzzForm holds the reader to what it promises of any JSON: a message to send, or a
+// refusal of fields that can be written in the vendor's form.
+func FuzzForm(f *testing.F) {
+	f.Add(`{"conversation":"","message":{"content":"a","attachments":["x",{"id":7}],"queryMetadata":{"a":1}},"isStreaming":true}`)
+	f.Add(`{"message":{"attachments":[[]],"sender":{}},"is_streaming":"yes"}`)
+	f.Fuzz(func(t *testing.T, body string) {
+		if !json.Valid([]byte(body)) {
+			return
+		}
+		d := &desk{body: body, vars: map[string]string{"id": chatbotID}}
+		r := httptest.NewRequestWithContext(t.Context(), "POST", "/", nil)
+		w := httptest.NewRecorder()
+		err := serveCompletion(w, r, &found{d})
+		switch e := normalize.AsError(err); {
+		case e == nil && d.sent.Text == "" && len(d.sent.Attachments) == 0:
+			t.Errorf("%s: nothing was sent", body)
+		case e != nil && (e.Kind != normalize.KindInvalidRequest || len(e.Fields) == 0):
+			t.Errorf("%s: %v", body, err)
+		case e != nil:
+			writeFailure(w, r, "", e)
+			if w.Code != 400 || !json.Valid(w.Body.Bytes()) {
+				t.Errorf("%s: %d %s", body, w.Code, w.Body)
+			}
+		}
+	})
+}
+
+// found is a house that has every conversation.
+type found struct{ *desk }
+
+func (found) Find(_ context.Context, _, id string) (normalize.Thread, error) {
+	return normalize.Thread{ID: id}, nil
+}

@@ -2,6 +2,7 @@ package openai
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -458,4 +459,30 @@ func TestTheCallersKeyIsABearers(t *testing.T) {
 			t.Errorf("%q: %q, want %q", value, got, want)
 		}
 	}
+}
+
+// FuzzCompletionRequest holds the reader to what it promises of any JSON: a message to
+// send, or a refusal that names a code.
+func FuzzCompletionRequest(f *testing.F) {
+	f.Add(`{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"a"}]}],"n":1}`)
+	f.Add(`{"model":"m","messages":[{"role":"assistant","content":null},{"role":"user","content":"\ud800"}],"metadata":{"a":[]}}`)
+	f.Fuzz(func(t *testing.T, body string) {
+		if !json.Valid([]byte(body)) {
+			return
+		}
+		r, err := readRequest(&desk{body: body})
+		if err != nil {
+			var why code
+			if e := normalize.AsError(err); e.Kind != normalize.KindInvalidRequest || !errors.As(e.Cause, &why) {
+				t.Errorf("%s: %v", body, err)
+			}
+			return
+		}
+		if r.model == "" || r.last.role != "user" || r.last.text == "" && len(r.last.images) == 0 {
+			t.Errorf("%s: %+v", body, r)
+		}
+		if here, next := r.point(r.before...), r.point(append(r.before, r.last)...); here == next && strings.TrimSpace(r.last.text) != "" {
+			t.Errorf("%s: the message leads nowhere", body)
+		}
+	})
 }

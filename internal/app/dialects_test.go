@@ -167,7 +167,14 @@ func testPlatformCalls(t *testing.T, h *house, version, backend, chatbot string)
 		},
 		{
 			Name: "list the messages", Method: "GET", Path: version + "/messages/?conversation=$empty&pageSize=1", Status: 200,
-			Shape: list(message, true), Also: says("count", "2"),
+			Shape: list(message, true), Keep: map[string]string{"next": "next"}, Also: says("count", "2"),
+		},
+		{
+			Name: "turn the page", Method: "GET", Path: "$next", Status: 200, Shape: list(message, true),
+			Keep: map[string]string{"previous": "previous"}, Also: says("results.0.type", "outgoing"),
+		},
+		{
+			Name: "and back", Method: "GET", Path: "$previous", Status: 200, Shape: list(message, true), Also: says("results.0.content", first),
 		},
 		{
 			Name: "the answer is among them", Method: "GET", Path: version + "/messages/?conversation=$empty", Status: 200,
@@ -182,8 +189,12 @@ func testPlatformCalls(t *testing.T, h *house, version, backend, chatbot string)
 			Shape: adaptertest.Object{"detail": adaptertest.Is("No Message matches the given query.")},
 		},
 		{
-			Name: "list the conversations", Method: "GET", Path: version + "/conversations/?pageSize=2", Status: 200,
-			Shape: list(conversation, false), Also: says("results.0.lastMessage.content", answerOf(backend, 1, first, first)),
+			Name: "list the conversations", Method: "GET", Path: version + "/conversations/?pageSize=1", Status: 200, Shape: list(conversation, false),
+			Keep: map[string]string{"older": "next"}, Also: says("results.0.lastMessage.content", answerOf(backend, 1, first, first)),
+		},
+		{
+			Name: "turn their page", Method: "GET", Path: "$older", Status: 200, Shape: list(conversation, false),
+			Also: says("results.0.lastMessage.content", answerOf(backend, 2, first, second)),
 		},
 		{
 			Name: "list the conversations of a channel, by a word", Method: "GET", Status: 200,
