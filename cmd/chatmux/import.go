@@ -55,7 +55,7 @@ stop the server for the time of the import.`,
 				return importHistory(cmd, *configFile, o)
 			}
 			if o.history.given() {
-				return &usageError{errors.New("--since, --until and --threads are for a vendor's history: give no file with them")}
+				return &usageError{errors.New("--since, --until, --threads and --records are for a vendor's history: give no file with them")}
 			}
 			return importFile(cmd, *configFile, args[0], o)
 		},

@@ -319,6 +319,22 @@ func TestAnImportTakesWhatWasAskedFor(t *testing.T) {
 	says(t, table.stdout, "2 conversations of helpdesk:\n", "2  new threads", "8  new messages", "Not kept:\n", "answers of humans: the vendor does not tell them")
 }
 
+func TestRecordsAreImportedByTheirDays(t *testing.T) {
+	w := newTown(t, "sqlite:chatmux.db")
+	w.serve()
+	w.settle(8)
+	w.stop()
+	other := w.another("sqlite:other.db")
+	args := []string{"import", "--backend", "helpdesk", "--records", "--since", time.Now().UTC().AddDate(0, 0, -1).Format(time.DateOnly)}
+	w.twins["helpdesk"].Script(sandbox.MustScript("1x status 429 retry-after=1")...)
+	first := runHere(t, other.dir, "", args...)
+	says(t, first.stdout, "the records of helpdesk: 4 threads with 8 messages\n", "imported   4 threads, 8 messages")
+	second := runHere(t, other.dir, "", append(args, "--json")...)
+	says(t, second.stdout, `"unchanged": 4`)
+	old := runHere(t, other.dir, "", append(args[:len(args)-1], "2020-01-01", "--until", "2020-01-02")...)
+	says(t, old.stdout, "the records of helpdesk: 0 threads")
+}
+
 func TestImportRefusesWhatItCannotMean(t *testing.T) {
 	dir := folder(t, strings.ReplaceAll(shippedConfig(t), "sqlite:chatmux.db", "'sqlite::memory:'"))
 	for _, tt := range []struct {
@@ -331,6 +347,8 @@ func TestImportRefusesWhatItCannotMean(t *testing.T) {
 		{[]string{"--backend", "doks-bot"}, exitRefused, `--backend: there is no backend "doks-bot"`},
 		{[]string{"--backend", "docs-bot", "--since", "2026-03-05", "--until", "2026-03-04"}, exitRefused, "--until must lie after --since"},
 		{[]string{"--backend", "docs-bot", "--threads", "nowhere.txt"}, exitFailed, "nowhere.txt"},
+		{[]string{"--backend", "helpdesk", "--records"}, exitRefused, "--records needs --since"},
+		{[]string{"--backend", "docs-bot", "--records", "--since", "2026-03-04"}, exitFailed, "keeps no record"},
 		{[]string{"--backend", "own-llm"}, exitFailed, "does not list conversations"},
 		{[]string{"--backend", "parcel-desk"}, exitFailed, "give their ids"},
 	} {

@@ -63,7 +63,10 @@ func TestAListIsAlignedWithWhatIsStored(t *testing.T) {
 		{"in the middle", []string{"u#1:hi", "a#2:hello", "o#3:may I?", "u#4:bye"}, []string{"u#1:hi", "a#2:hello", "u#4:bye"}, []string{"2 may I? <- m1"}, nil},
 		{"before all", []string{"a#0:welcome", "u#1:hi"}, []string{"u#1:hi"}, []string{"0 welcome"}, nil},
 		{
-			"ids are learned by texts", []string{"u#1:ok", "a#2:fine", "u#3:ok", "a#4:fine"}, []string{"u:ok", "a:fine", "u:ok", "a:fine"}, nil,
+			"ids are learned by texts",
+			[]string{"u#1:ok", "a#2:fine", "u#3:ok", "a#4:fine"},
+			[]string{"u:ok", "a:fine", "u:ok", "a:fine"},
+			nil,
 			[]string{"m1 1 ok", "m2 2 fine", "m3 3 ok", "m4 4 fine"},
 		},
 		{"one text said twice, once here", []string{"u#1:ok", "a#2:fine", "u#3:ok"}, []string{"u:ok", "a#2:fine"}, []string{"2 ok"}, []string{"m1 1 ok"}},
@@ -73,8 +76,11 @@ func TestAListIsAlignedWithWhatIsStored(t *testing.T) {
 		{"what failed was not said", []string{"u#1:hi"}, []string{"failed:hi"}, []string{"1 hi"}, nil},
 		{"another backend's is not it", []string{"u#1:elsewhere"}, []string{"u:elsewhere"}, []string{"1 elsewhere"}, nil},
 		{
-			"said before the thread moved", []string{"u#1:hi", "a#2:hello", "u#3:late"}, []string{"u#1:hi", "a#2:hello", "moved:", "u:elsewhere"},
-			[]string{"2 late"}, nil,
+			"said before the thread moved",
+			[]string{"u#1:hi", "a#2:hello", "u#3:late"},
+			[]string{"u#1:hi", "a#2:hello", "moved:", "u:elsewhere"},
+			[]string{"2 late"},
+			nil,
 		},
 		{"not at the vendor any more", []string{"u#3:new"}, []string{"u#1:hi", "a#2:hello"}, []string{"1 new"}, nil},
 	} {

@@ -186,7 +186,7 @@ func (im *importing) nextPage(ctx context.Context) (page adapters.ThreadPage, fa
 		}
 		return page, nil
 	}
-	failure = im.patiently(ctx, func() *normalize.Error {
+	failure = im.engine.patiently(ctx, func() *normalize.Error {
 		got, able, failure := im.backend.ListThreads(ctx, adapters.Page{Cursor: im.cursor, Limit: importPage})
 		if !able {
 			return im.unable("its vendor does not list conversations: give their ids")
@@ -206,14 +206,14 @@ func (im *importing) unable(why string) *normalize.Error {
 
 // patiently asks a vendor that cannot answer now again, as often and as late as it
 // makes sense. Reading twice does no harm, so every such failure may be tried again.
-func (im *importing) patiently(ctx context.Context, ask func() *normalize.Error) *normalize.Error {
+func (e *Engine) patiently(ctx context.Context, ask func() *normalize.Error) *normalize.Error {
 	for try := 0; ; try++ {
 		failure := ask()
 		if failure == nil || !passing(failure.Kind) || try == importTries-1 {
 			return failure
 		}
 		wait := max(failure.RetryAfter, time.Second*time.Duration(min(1<<try, importPause)))
-		im.engine.log.Info("the import waits for the vendor", zap.String("backend", im.backend.Name()), zap.Stringer("kind", failure.Kind), zap.Duration("wait", wait))
+		e.log.Info("an import waits for the vendor", zap.String("backend", failure.Backend), zap.Stringer("kind", failure.Kind), zap.Duration("wait", wait))
 		if err := sleep(ctx, wait); err != nil {
 			return normalize.AsError(err)
 		}
@@ -341,7 +341,7 @@ func ofOneConversation(failure *normalize.Error) bool {
 // itself where only its id is known.
 func (im *importing) read(ctx context.Context, t *adapters.RemoteThread) ([]normalize.Message, *normalize.Error) {
 	if im.req.Threads != nil {
-		failure := im.patiently(ctx, func() *normalize.Error {
+		failure := im.engine.patiently(ctx, func() *normalize.Error {
 			got, able, failure := im.backend.ReadThread(ctx, t.Remote)
 			if able && failure == nil {
 				*t = got
@@ -357,7 +357,7 @@ func (im *importing) read(ctx context.Context, t *adapters.RemoteThread) ([]norm
 	for cursor := ""; ; {
 		var page adapters.MessagePage
 		able := false
-		failure := im.patiently(ctx, func() (failure *normalize.Error) {
+		failure := im.engine.patiently(ctx, func() (failure *normalize.Error) {
 			page, able, failure = im.backend.ReadMessages(ctx, t.Remote, adapters.Page{Cursor: cursor, Limit: importPage})
 			return failure
 		})
