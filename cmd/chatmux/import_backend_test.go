@@ -316,7 +316,7 @@ func TestAnImportTakesWhatWasAskedFor(t *testing.T) {
 		t.Errorf("what the vendor does not know: %+v", got)
 	}
 	table := runHere(t, other.dir, "", "import", "--backend", "helpdesk")
-	says(t, table.stdout, "2 conversations of helpdesk:\n", "2  new threads", "8  new messages", "Not kept:\n", "answers of humans: the vendor does not tell them")
+	says(t, table.stdout, "2 conversations of helpdesk:\n", "2  new threads", "8  new messages", "Not kept:\n", "answers, whether a human's or the bot's: the vendor does not tell")
 }
 
 func TestRecordsAreImportedByTheirDays(t *testing.T) {

@@ -469,7 +469,7 @@ func (im *importing) examine(t *adapters.RemoteThread, listed []normalize.Messag
 // tell counts what could not be kept.
 func (told *tale) tell(r *migration.Import, remoteID string) {
 	r.Lose("files of attachments", "their links are kept, and lead to the vendor", remoteID, told.files)
-	r.Lose("answers of humans", "the vendor does not tell them from the bot's: all are stored as the bot's", remoteID, told.humans)
+	r.Lose("answers, whether a human's or the bot's", "the vendor does not tell: all are stored as the bot's", remoteID, told.humans)
 	r.Lose("messages without text", "they have no file and no notice either, so there is nothing to store", remoteID, told.empty)
 	r.Lose("times of messages", "the vendor gives none: they have the time of the message before", remoteID, told.untimed)
 	r.Lose("the vendor's ids of messages", "it gives none: another import knows them by their texts", remoteID, told.unnamed)

@@ -59,8 +59,11 @@ func tally(list []Tally, what, note, example string, n int) []Tally {
 // PrintTable writes what became of all for a terminal.
 func (i *Import) PrintTable(out io.Writer) error {
 	begin, created, completed, messages := "", "new threads", "threads that lacked something", "new messages"
-	if i.DryRun {
+	switch {
+	case i.DryRun:
 		begin = "Nothing was stored. It would be:\n"
+	case i.Resumed:
+		begin = "This went on where an earlier import was cut off. Both together:\n"
 	}
 	fmt.Fprintf(out, "%s%d conversations of %s:\n", begin, i.Conversations, i.Backend)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
