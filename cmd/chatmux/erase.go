@@ -129,7 +129,7 @@ func (o *eraseOptions) here(ctx context.Context, configFile string, r *receipt) 
 			return err
 		}
 	}
-	e, closeAll, err := openEngine(ctx, c, fmt.Sprintf("erase through it: add --server http://%s, and the key of a caller by --key or $CHATMUX_KEY.", c.Listen))
+	e, closeAll, err := openEngine(ctx, configFile, c, true, fmt.Sprintf("erase through it: add --server http://%s, and the key of a caller by --key or $CHATMUX_KEY.", c.Listen))
 	if err != nil {
 		return err
 	}

@@ -184,6 +184,21 @@ func (c *client) download(ctx context.Context, path string, each func([]byte) er
 	}
 }
 
+// reachable refuses a store that another process cannot open, or that it must not make
+// because it only reads.
+func reachable(c *config.Config, configFile string, reading bool, instead string) error {
+	if !c.Store.Postgres.IsZero() {
+		return nil
+	}
+	if c.Store.SQLite == ":memory:" {
+		return fmt.Errorf("the store of %s is in its server's memory. %s", configFile, instead)
+	}
+	if _, err := os.Stat(c.Store.SQLite); reading && err != nil {
+		return fmt.Errorf("the store of %s cannot be read: %w", configFile, err)
+	}
+	return nil
+}
+
 // openStore opens the store of a config for a command that works on it alone. Where a
 // running server has it, the error says what to do instead. A file that is only read has
 // to be there.
@@ -192,13 +207,8 @@ func openStore(ctx context.Context, configFile string, reading bool, instead fun
 	if err != nil {
 		return nil, nil, err
 	}
-	if c.Store.Postgres.IsZero() {
-		if c.Store.SQLite == ":memory:" {
-			return nil, nil, fmt.Errorf("the store of %s is in its server's memory. %s", configFile, instead(c))
-		}
-		if _, err := os.Stat(c.Store.SQLite); reading && err != nil {
-			return nil, nil, fmt.Errorf("the store of %s cannot be read: %w", configFile, err)
-		}
+	if err := reachable(c, configFile, reading, instead(c)); err != nil {
+		return nil, nil, err
 	}
 	s, err := app.OpenStore(ctx, c, zap.NewNop())
 	if errors.Is(err, store.ErrInUse) {

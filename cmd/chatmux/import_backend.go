@@ -76,7 +76,7 @@ func importHistory(cmd *cobra.Command, configFile string, o importOptions) error
 			return err
 		}
 	}
-	e, closeAll, err := openEngine(cmd.Context(), c, "stop it for the time of the import.")
+	e, closeAll, err := openEngine(cmd.Context(), configFile, c, false, "stop it for the time of the import.")
 	if err != nil {
 		return err
 	}

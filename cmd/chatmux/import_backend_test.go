@@ -336,7 +336,7 @@ func TestRecordsAreImportedByTheirDays(t *testing.T) {
 }
 
 func TestImportRefusesWhatItCannotMean(t *testing.T) {
-	dir := folder(t, strings.ReplaceAll(shippedConfig(t), "sqlite:chatmux.db", "'sqlite::memory:'"))
+	dir := folder(t, shippedConfig(t))
 	for _, tt := range []struct {
 		args   []string
 		status int

@@ -131,7 +131,7 @@ func (o *moveOptions) threads(ctx context.Context, configFile string) (migration
 	if err := fromAndTo(o.from, o.to, backendNames(c)); err != nil {
 		return nil, nil, err
 	}
-	e, closeAll, err := openEngine(ctx, c, fmt.Sprintf("move through it: add --server http://%s, and the key of a caller by --key or $CHATMUX_KEY.", c.Listen))
+	e, closeAll, err := openEngine(ctx, configFile, c, true, fmt.Sprintf("move through it: add --server http://%s, and the key of a caller by --key or $CHATMUX_KEY.", c.Listen))
 	if err != nil {
 		return nil, nil, err
 	}

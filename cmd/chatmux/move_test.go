@@ -407,6 +407,50 @@ func TestAFileThatAServerHasIsMovedThroughTheServer(t *testing.T) {
 	}
 }
 
+func TestThreadsMoveWhilePeopleTalk(t *testing.T) {
+	w := newTown(t, pgtest.Database(t)) // on which it works beside servers
+	w.serve()
+	var list []*resident
+	for range 24 {
+		list = append(list, &resident{from: "helpdesk", to: "docs-bot"})
+	}
+	w.each(list, func(r *resident) error {
+		_, err := w.say(r, "my name is Rosa")
+		return err
+	})
+	moved := make(chan result, 1)
+	go func() { moved <- runHere(t, w.dir, "", "move", "--from", "helpdesk", "--to", "docs-bot", "--json") }()
+	w.each(list, func(r *resident) error {
+		for n := range 8 {
+			if err := w.saysAtLast(r, fmt.Sprint("message ", n)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if got := <-moved; got.status != 0 || !strings.Contains(got.stdout, `"moved": 24`) {
+		t.Errorf("%+v", got)
+	}
+	w.each(list, func(r *resident) error {
+		moves, err := w.where(r, r.to)
+		if err == nil && moves != 1 {
+			err = fmt.Errorf("it moved %d times", moves)
+		}
+		return err
+	})
+}
+
+// saysAtLast says something in a thread that may be about to move.
+func (w *town) saysAtLast(r *resident, text string) error {
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		_, err := w.say(r, text)
+		var busy *problem
+		if !errors.As(err, &busy) || busy.Code != "thread_busy" || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
 func TestMoveRefusesWhatItCannotMean(t *testing.T) {
 	dir := folder(t, shippedConfig(t))
 	for _, tt := range []struct {
@@ -426,7 +470,11 @@ func TestMoveRefusesWhatItCannotMean(t *testing.T) {
 			t.Errorf("%v: %+v", tt.args, got)
 		}
 	}
+	got := runHere(t, dir, "", "move", "--from", "docs-bot", "--to", "helpdesk")
+	if got.status != exitFailed || !strings.Contains(got.stderr, "cannot be read") {
+		t.Errorf("without a store: %+v", got)
+	}
 	if _, err := os.Stat(filepath.Join(dir, "chatmux.db")); err == nil {
-		t.Error("a command line that is refused has made a store")
+		t.Error("what is refused has made a store")
 	}
 }

@@ -97,7 +97,7 @@ func (o *planOptions) report(ctx context.Context, configFile string) (migration.
 	if err := fromAndTo(o.from, o.to, backendNames(c)); err != nil {
 		return migration.Report{}, err
 	}
-	e, closeAll, err := openEngine(ctx, c, fmt.Sprintf("ask it: add --server http://%s, and the key of a caller by --key or $CHATMUX_KEY.", c.Listen))
+	e, closeAll, err := openEngine(ctx, configFile, c, true, fmt.Sprintf("ask it: add --server http://%s, and the key of a caller by --key or $CHATMUX_KEY.", c.Listen))
 	if err != nil {
 		return migration.Report{}, err
 	}

@@ -78,8 +78,12 @@ func (m *moment) String() string {
 func (m *moment) Type() string { return "time" }
 
 // openEngine opens the engine of a config, for a command that works on the store
-// itself. Where a running server has it, the error says how to ask the server instead.
-func openEngine(ctx context.Context, c *config.Config, instead string) (*engine.Engine, func() error, error) {
+// itself. Where a running server has it, the error says what to do instead. A file
+// whose threads are needed has to be there.
+func openEngine(ctx context.Context, configFile string, c *config.Config, reading bool, instead string) (*engine.Engine, func() error, error) {
+	if err := reachable(c, configFile, reading, instead); err != nil {
+		return nil, nil, err
+	}
 	e, closeAll, err := app.OpenEngine(ctx, c, app.Options{Adapters: all.Adapters(), Log: zap.NewNop()})
 	if errors.Is(err, store.ErrInUse) {
 		return nil, nil, fmt.Errorf("%w.\nIf that is a running chatmux, %s", err, instead)
