@@ -416,3 +416,74 @@ func TestManyCreationsUnderOneIdMakeOneThread(t *testing.T) {
 		}
 	})
 }
+
+func TestHumansSpeakInTheVendorsOwnThread(t *testing.T) {
+	onEachStore(t, func(t *testing.T, newStore storeMaker) {
+		h := startHouse(t, fmt.Sprintf(fronts, newStore(t)))
+		sent, _, created, _, _ := shapesV0()
+		aSent := doneV0("Sent the message successfully", adaptertest.Object{"message": sent})
+		adaptertest.RunDialect(t, h.keyed("Bearer ", "sitegpt-v0"), []adaptertest.DialectCall{
+			{
+				Name: "a thread that a human has from the start", Method: "POST", Path: botV0 + "/threads", Status: 200, Body: `{"mode":"AGENT"}`,
+				Shape: doneV0("Created the chatbot thread successfully", adaptertest.Object{"thread": created}), Keep: map[string]string{"thread": "data.thread.threadId"},
+				Also: has("data.thread.mode", "AGENT"),
+			},
+			{
+				Name: "the bot is quiet", Method: "POST", Path: botV0 + "/message", Status: 200, Shape: aSent, Body: `{"message":"Anybody?","threadId":"$thread"}`,
+				Also: each(has("data.message.answer", nil), has("data.message.messageType", "USER_MESSAGE")),
+			},
+			{
+				Name: "a human speaks", Method: "POST", Path: botV0 + "/message", Status: 200, Shape: aSent,
+				Body: `{"message":"I am here.","from":"AGENT","agentName":"Ana","iconUrl":"https://example.com/a.png","threadId":"$thread"}`,
+				Also: each(has("data.message.question", nil), has("data.message.answer.text", "I am here."), has("data.message.messageType", "AGENT_MESSAGE"), has("data.message.agentName", "Ana")),
+			},
+			{
+				Name: "back to the bot", Method: "PATCH", Path: botV0 + "/threads/$thread", Status: 200, Body: `{"mode":"AI"}`,
+				Shape: doneV0("Updated the chatbot thread successfully", adaptertest.Is(nil)),
+			},
+			{
+				Name: "it answers", Method: "POST", Path: botV0 + "/message", Status: 200, Shape: aSent, Body: `{"message":"And now?","threadId":"$thread"}`,
+				Also: has("data.message.answer.text", bot.Answer(2, "Anybody?", "And now?")),
+			},
+			{Name: "all of it", Method: "GET", Path: botV0 + "/threads/$thread", Status: 200, Also: each(length("data.thread.messages", 3), has("data.thread.messages.1.answer.text", "I am here."))},
+		})
+	})
+}
+
+// TestOldConversationsStayWhereNewOnesDoNotGo: the way to leave a vendor without
+// breaking anything off.
+func TestOldConversationsStayWhereNewOnesDoNotGo(t *testing.T) {
+	const leaving = `
+listen: 127.0.0.1:0
+store: "sqlite::memory:"
+limits: {drain: {delay: 0s, grace: 5s}}
+backends:
+  - {name: old, adapter: sitegpt, settings: {base_url: sandbox, api_key: k-sitegpt, chatbot_id: "365062873485935184"}}
+  - {name: new, adapter: conversations, settings: {base_url: sandbox, api_key: k, chatbot_id: 2f3f0f7c-97c4-4b6e-a9f4-1d7a3a1b0c55}}
+  - {name: echo, adapter: echo}
+routes:
+  - {name: leaving, match: {dialect: sitegpt}, to: [{backend: new, weight: 100}, {backend: old, weight: 0}]}
+  - {name: default, to: echo}
+`
+	h := startHouse(t, leaving)
+	vendor, key := h.atVendor("old")
+	id := read[struct {
+		Data struct{ Message struct{ ThreadID string } }
+	}](t, vendor.call("POST", "/message", object{"message": "I am Rosa."}, key...), 200).Data.Message.ThreadID
+	old := h.call("POST", botV0+"/message", object{"message": "Who am I?", "threadId": id})
+	if old.header.Get("Chatmux-Backend") != "old" || !strings.Contains(string(old.body), "I am Rosa.") {
+		t.Errorf("%s %s", old.header, old.body)
+	}
+	if fresh := h.call("POST", botV0+"/message", object{"message": "Hello."}); fresh.header.Get("Chatmux-Backend") != "new" || fresh.header.Get("Chatmux-Route") != "leaving" {
+		t.Errorf("%s %s", fresh.header, fresh.body)
+	}
+	h.refused("GET", "/sitegpt/api/v0/chatbots/7/threads/"+id+"x", nil, 404, "THREAD_NOT_FOUND")
+	// A vendor that cannot be asked is no vendor that says no.
+	if err := h.twin("old").Close(); err != nil {
+		t.Fatal(err)
+	}
+	a := h.call("GET", botV0+"/threads/from-before", nil)
+	if a.status < 500 || !strings.Contains(string(a.body), `"code":"BACKEND_`) {
+		t.Errorf("%d %s %s", a.status, a.header, a.body)
+	}
+}
