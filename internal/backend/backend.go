@@ -279,8 +279,9 @@ func (a *Admission) Send(ctx context.Context, turn adapters.Turn) (adapters.Repl
 }
 
 // Stream is Send for a vendor that tells its answer while it makes it: emit gets each
-// piece as it comes. The first piece proves the backend's health; what goes wrong
-// later is one failure more. A backend for which Streams does not hold gives
+// piece as it comes. It reports at its end, but for a probe of a half-open breaker:
+// there the first piece proves the backend's health, and what goes wrong later is one
+// failure more. A backend for which Streams does not hold gives
 // KindUnsupported.
 func (a *Admission) Stream(ctx context.Context, turn adapters.Turn, emit func(adapters.Delta) error) (adapters.Reply, *normalize.Error) {
 	b := a.backend
@@ -299,7 +300,7 @@ func (a *Admission) Stream(ctx context.Context, turn adapters.Turn, emit func(ad
 	var reply adapters.Reply
 	failure := b.run(ctx, "stream", report, func(ctx context.Context) (err error) {
 		reply, err = streamer.Stream(ctx, turn, func(d adapters.Delta) error {
-			if !proved {
+			if !proved && a.ticket.probes() {
 				proved = true
 				a.ticket.report(nil)
 			}

@@ -136,6 +136,9 @@ type ticket struct {
 	reported atomic.Bool
 }
 
+// probes reports whether the request is a probe of a half-open breaker.
+func (t *ticket) probes() bool { return t.deadline.Load() != nil }
+
 // report tells the breaker how the request ended; nil is a success.
 func (t *ticket) report(failure *normalize.Error) {
 	if !t.reported.CompareAndSwap(false, true) {

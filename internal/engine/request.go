@@ -81,7 +81,7 @@ type ResendRequest struct {
 // Observer is told what happens in a send as it happens: message once it is
 // accepted, deltas while the backend tells its answer, replies once they are stored,
 // and done or error last. It is called by one goroutine at a time, never after the
-// send has returned, and must not block. Events of an accepted send that could not
+// send has returned. As long as it does not return, the backend is not read. Events of an accepted send that could not
 // end (the store failed) lack their end.
 type Observer func(Observed)
 

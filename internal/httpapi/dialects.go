@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -250,20 +249,13 @@ func (d *desk) Stream(ctx context.Context, r adapters.SendRequest, emit func(nor
 			events = []engine.Observed{{}}
 			continue
 		}
-		var inTime bool
-		if events, inTime = f.take(); !inTime {
-			c.left = true
-			return errTooSlow
-		}
+		events = f.take()
 	}
 	if !ended && f.err != nil { // the outcome could not be stored
 		return emit(normalize.Event{Type: normalize.EventError, Err: normalize.AsError(f.err)})
 	}
 	return nil
 }
-
-// errTooSlow ends the stream of a client that does not read it.
-var errTooSlow = errors.New("httpapi: the client reads too slowly")
 
 // limited checks a text of a dialect's client as one of our own API's.
 func (in *input) limited(field, text string, limit int) {

@@ -14,20 +14,17 @@ import (
 )
 
 // maxBacklog is how much text of an answer is kept for a client that does not read
-// it as fast as it is made. Whoever falls further behind is let go, and finds the
-// rest by the id of the last event.
-const maxBacklog = 512 << 10
+// it as fast as it is made.
+const maxBacklog = 256 << 10
 
-// feed stands between who tells events and the client that reads them. Telling never
-// waits for the client, but where block says so.
+// feed stands between who tells events and the client that reads them. A client that
+// falls behind holds up who tells, as long as it reads at all: whoever does not take
+// what is written within the time for it has left.
 type feed struct {
-	block bool // a full backlog holds up who tells, instead of letting the client go
-
 	mu      sync.Mutex
 	queue   []engine.Observed
 	backlog int
 	gone    bool          // nobody reads any more: what is told is thrown away
-	behind  bool          // because the client was too slow
 	woken   chan struct{} // there is something new
 	drained chan struct{} // the queue was taken
 	ended   chan struct{} // closed when nothing more is told
@@ -57,30 +54,26 @@ func (f *feed) run(log *zap.Logger, work func() (engine.Turn, error)) {
 func (f *feed) push(e engine.Observed) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for f.block && !f.gone && len(f.queue) > 0 && f.backlog+len(e.Text) > maxBacklog {
+	for !f.gone && len(f.queue) > 0 && f.backlog+len(e.Text) > maxBacklog {
 		f.mu.Unlock()
 		<-f.drained
 		f.mu.Lock()
 	}
-	switch {
-	case f.gone:
+	if f.gone {
 		return
-	case len(f.queue) > 0 && f.backlog+len(e.Text) > maxBacklog:
-		f.gone, f.behind, f.queue = true, true, nil
-	default:
-		f.queue, f.backlog = append(f.queue, e), f.backlog+len(e.Text)
 	}
+	f.queue, f.backlog = append(f.queue, e), f.backlog+len(e.Text)
 	signal(f.woken)
 }
 
-// take gives what was told since the last time. False: the client is too slow.
-func (f *feed) take() ([]engine.Observed, bool) {
+// take gives what was told since the last time.
+func (f *feed) take() []engine.Observed {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	list := f.queue
 	f.queue, f.backlog = nil, 0
 	signal(f.drained)
-	return list, !f.behind
+	return list
 }
 
 // leave says that nobody reads any more.
@@ -119,7 +112,7 @@ func (c *call) head(f *feed) (first []engine.Observed, over bool) {
 		case <-wait.C:
 			waiting = false
 		}
-		more, _ := f.take()
+		more := f.take()
 		first = append(first, more...)
 		if n := len(first); n > 0 && isContent(first[n-1]) {
 			if first[n-1].Type == normalize.EventError {
@@ -199,7 +192,7 @@ func (c *call) later(o sendOptions, send delivery) error {
 	case <-f.woken:
 	case <-f.ended:
 	}
-	events, _ := f.take()
+	events := f.take()
 	if len(events) == 0 {
 		return c.turn(f.turn, f.err, o.raw)
 	}
@@ -233,7 +226,6 @@ func (c *call) events() error {
 	ctx, cancel := context.WithCancel(c.r.Context())
 	defer cancel()
 	f := newFeed()
-	f.block = true
 	go f.run(c.api.log, func() (engine.Turn, error) {
 		return engine.Turn{}, tell(ctx, func(e normalize.Event) error {
 			f.push(engine.Observed{Event: e})
@@ -292,11 +284,7 @@ func (w *eventWriter) follow(f *feed) {
 			silence.Reset(heartbeat)
 			continue
 		}
-		list, inTime := f.take()
-		if !inTime {
-			w.leave()
-		}
-		if len(list) > 0 {
+		if list := f.take(); len(list) > 0 {
 			w.write(list)
 			silence.Reset(heartbeat)
 		}
