@@ -506,14 +506,17 @@ func (b *Backend) run(ctx context.Context, what string, report func(*normalize.E
 // reported to the breaker, counted and logged.
 func (b *Backend) timed(ctx context.Context, what string, report func(*normalize.Error), call func(context.Context) error) *normalize.Error {
 	began := time.Now()
-	deadline := began.Add(b.total)
-	if budget, ok := ctx.Deadline(); ok && budget.Before(deadline) && deadline.Sub(budget) <= b.total/tieShare {
+	deadline, tied := began.Add(b.total), false
+	if budget, ok := ctx.Deadline(); ok && !budget.After(deadline) && deadline.Sub(budget) <= b.total/tieShare {
 		// What the send has used up before is little: it is the backend that is too slow.
-		deadline = budget.Add(-tieMargin)
+		deadline, tied = budget.Add(-tieMargin), true
 	}
 	ctx, cancel := context.WithDeadlineCause(ctx, deadline, &normalize.Error{Kind: normalize.KindTimeout})
 	defer cancel()
 	failure := b.named(guarded(ctx, b.log, what, call))
+	if tied && failure != nil && failure.Kind == normalize.KindDeadline { // the later of the two moments was seen first
+		failure.Kind = normalize.KindTimeout
+	}
 	report(failure)
 	took := time.Since(began)
 	if failure == nil {
