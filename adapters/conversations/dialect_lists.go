@@ -1,6 +1,7 @@
 package conversations
 
 import (
+	"cmp"
 	"encoding/base64"
 	"net/http"
 	"net/url"
@@ -128,16 +129,14 @@ func serveMessage(w http.ResponseWriter, r *http.Request, d adapters.Desk) error
 		return err
 	}
 	asked := r.URL.Query().Get("conversation")
-	if asked != "" {
-		t, err := findConversation(r, d, "", asked)
-		if err != nil {
-			return err
-		}
-		if t.ID != m.ThreadID {
-			return notFound("Message")
-		}
+	t, err := findConversation(r, d, "", cmp.Or(asked, m.ThreadID))
+	if err != nil {
+		return err
 	}
-	return answer(w, http.StatusOK, showMessage(&m, calledBy(asked, m.ThreadID)))
+	if t.ID != m.ThreadID {
+		return notFound("Message")
+	}
+	return answer(w, http.StatusOK, showMessage(&m, calledBy(asked, &t)))
 }
 
 // serveNewConversation makes an empty conversation. The web chat that the client names
@@ -155,7 +154,7 @@ func serveNewConversation(w http.ResponseWriter, r *http.Request, d adapters.Des
 	if err != nil {
 		return err
 	}
-	return answer(w, http.StatusCreated, showConversation(&t, normalize.UUIDForm(t.ID), nil))
+	return answer(w, http.StatusCreated, showConversation(&t, calledBy("", &t), nil))
 }
 
 // serveConversations lists the conversations, those first in which something happened
@@ -195,7 +194,7 @@ func serveConversations(w http.ResponseWriter, r *http.Request, d adapters.Desk)
 			if err != nil {
 				return err
 			}
-			page.Results = append(page.Results, showConversation(t, normalize.UUIDForm(t.ID), last))
+			page.Results = append(page.Results, showConversation(t, calledBy("", t), last))
 			at++
 		}
 		if len(list) == 0 || at >= total {

@@ -2,6 +2,7 @@ package conversations
 
 import (
 	"net/http"
+	"strings"
 
 	"chatmux/adapters"
 	"chatmux/normalize"
@@ -69,7 +70,7 @@ func complete(w http.ResponseWriter, r *http.Request, d adapters.Desk, send adap
 	if err != nil {
 		return err
 	}
-	v := shownCompletion{ConversationID: calledBy(asked, said.Thread.ID), Content: adapters.JoinReplies(said.Replies), Done: true}
+	v := shownCompletion{ConversationID: calledBy(asked, &said.Thread), Content: adapters.JoinReplies(said.Replies), Done: true}
 	replies := make([]*normalize.Message, len(said.Replies))
 	for i := range said.Replies {
 		replies[i] = &said.Replies[i]
@@ -95,7 +96,7 @@ func stream(w http.ResponseWriter, r *http.Request, d adapters.Desk, send adapte
 	err := d.Stream(r.Context(), send, func(e normalize.Event) error {
 		switch e.Type {
 		case normalize.EventMessage:
-			frame.ConversationID = calledBy(asked, e.Thread.ID)
+			frame.ConversationID = calledBy(asked, e.Thread)
 			return out.Begin()
 		case normalize.EventDelta, normalize.EventReply:
 			if frame.Content = said.Piece(e); frame.Content != "" {
@@ -154,7 +155,10 @@ func serveNewMessage(w http.ResponseWriter, r *http.Request, d adapters.Desk) er
 	if err != nil {
 		return err
 	}
-	send.ThreadID, send.Bot = t.ID, t.Metadata[webChatKey] // this call names no bot either
+	send.ThreadID = t.ID
+	if bot, ok := strings.CutPrefix(t.Asked, ownName+"/"); ok { // this call names none
+		send.Bot = bot
+	}
 	said, err := d.Send(r.Context(), send)
 	if failure := normalize.AsError(err); failure != nil {
 		if failure.Outcome != normalize.OutcomeDone {
@@ -177,10 +181,10 @@ func findConversation(r *http.Request, d adapters.Desk, bot, id string) (normali
 }
 
 // calledBy gives the id that the client knows a thread by: the one that it asked with,
-// else the UUID form of ours.
-func calledBy(asked, threadID string) string {
+// else the one that it has called it by before, else the UUID form of ours.
+func calledBy(asked string, t *normalize.Thread) string {
 	if asked != "" {
 		return asked
 	}
-	return normalize.UUIDForm(threadID)
+	return adapters.CalledBy(ownName, t)
 }

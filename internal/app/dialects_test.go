@@ -334,6 +334,14 @@ func TestAConversationFromBeforeGoesOnUnderItsOwnId(t *testing.T) {
 			}
 			return got.Content, got.ConversationID
 		}
+		_, other := ask(h.twin("platform").URL()+"/api", "k-conversations", "", "I am Otto.")
+		if a := h.call("GET", "/conversations/api/conversations/"+other+"/", nil, "Authorization", "Api-Key key-of-the-clients"); a.status != 200 ||
+			!strings.Contains(string(a.body), bot.Answer(1, "I am Otto.", "I am Otto.")[:20]) {
+			t.Errorf("a call that names no bot: %d %s", a.status, a.body)
+		}
+		if a := h.call("GET", "/conversations/api/conversations/", nil, "Authorization", "Api-Key key-of-the-clients"); !strings.Contains(string(a.body), other) {
+			t.Errorf("the list does not call it %s: %s", other, a.body)
+		}
 		_, before := ask(h.twin("platform").URL()+"/api", "k-conversations", "", "I am Rosa.")
 		said, id := ask(h.url+"/conversations/api", "key-of-the-clients", before, "Who am I?")
 		if id != before || said != bot.Answer(2, "I am Rosa.", "Who am I?") {

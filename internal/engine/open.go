@@ -223,7 +223,24 @@ func (u *setup) botsOf(vendor string) (bots []string) {
 	return bots
 }
 
+// adopt adopts a conversation that is with the bot that was asked for. A call that names
+// none may mean any bot of the vendor's: the first that knows the conversation has it.
 func (e *Engine) adopt(ctx context.Context, u *setup, o Origin, id string, onePerPerson bool) (normalize.Thread, error) {
+	t, err := e.adoptFrom(ctx, u, o, id, onePerPerson)
+	if o.Bot != "" {
+		return t, err
+	}
+	for _, bot := range u.botsOf(o.Dialect) {
+		if err == nil || normalize.AsError(err).Kind != normalize.KindNotFound {
+			break
+		}
+		o.Bot = bot
+		t, err = e.adoptFrom(ctx, u, o, id, onePerPerson)
+	}
+	return t, err
+}
+
+func (e *Engine) adoptFrom(ctx context.Context, u *setup, o Origin, id string, onePerPerson bool) (normalize.Thread, error) {
 	none := &normalize.Error{Kind: normalize.KindNotFound}
 	b, d, err := u.own(o)
 	switch {
