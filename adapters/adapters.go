@@ -207,6 +207,22 @@ type (
 		DeleteThread(ctx context.Context, remote normalize.Remote) error
 	}
 
+	// LaterAnswerer is the talent of an adapter whose vendor only takes a message in
+	// the call that sends it. The replies come later: by webhook, where the vendor has
+	// our address, or in the list of messages, so the adapter is a MessageLister too.
+	// The result is how long the webhook is waited for before the list is asked.
+	LaterAnswerer interface {
+		AnswersLater() time.Duration
+	}
+
+	// WebhookReceiver reads what the vendor sends us by itself, and checks that it is
+	// the vendor who does, as far as the vendor signs what it sends: otherwise the
+	// error is of KindUnauthenticated. What is no JSON is KindInvalidJSON. What is
+	// read, and is of no kind that we know, is no error but no News.
+	WebhookReceiver interface {
+		ReceiveWebhook(d Delivery) (News, error)
+	}
+
 	// WebhookRegistrar tells the vendor where to send the messages of one
 	// conversation, and the token to send along.
 	WebhookRegistrar interface {
@@ -230,6 +246,30 @@ type (
 		ExportRecords(ctx context.Context, query RecordQuery) (ExportedFile, error)
 	}
 )
+
+// Delivery is one request of a vendor to our webhook of it.
+type Delivery struct {
+	Header http.Header
+	Body   []byte
+	Secret normalize.Secret // the backend's hook_secret: what the vendor was given to sign with, where it has no other
+}
+
+// News is what a vendor tells of one conversation by itself. The zero News tells
+// nothing that we know.
+type News struct {
+	Remote   normalize.Remote       // the vendor's ids, as far as it told them
+	Messages []normalize.Message    // oldest first; what the person said may be among them, and is passed over
+	Update   normalize.ThreadUpdate // what it told about the thread
+	Record   *VendorRecord          // what is kept as it is; nil where there is nothing of that kind
+}
+
+// VendorRecord is something that a vendor tells and that is no part of a conversation
+// here, as a phone call that has ended.
+type VendorRecord struct {
+	Kind string // the vendor's word for it
+	ID   string // the vendor's id of it
+	Raw  []byte
+}
 
 // HistoryLimits bounds what goes along of the past: at most so many messages and
 // so many bytes of text, the newest kept. Zero of both means nothing at all.

@@ -22,6 +22,8 @@ type adapter struct {
 	client  *vendorhttp.Client
 	agentID string
 	shape   string
+
+	webhookSecret normalize.Secret
 }
 
 // userCreator is the adapter of accounts where each thread gets an end user of

@@ -76,6 +76,8 @@ type Settings struct {
 	AgentID  string           `yaml:"agent_id" doc:"the id of the agent that answers"`
 	Shape    string           `yaml:"shape" doc:"which field names to write: agent (current) or chatbot (older accounts)"`
 	EndUsers string           `yaml:"end_users" doc:"create: a new end user for each thread; given: user.id is the id of an end user at Altur"`
+
+	WebhookSecret normalize.Secret `yaml:"webhook_secret" doc:"the secret that Altur signs its call webhooks with; hook_secret where it is left out"`
 }
 
 // Check reports every field that is missing or wrong.
@@ -117,7 +119,7 @@ func open(s Settings, env adapters.Env) (adapters.Adapter, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &adapter{client: client, agentID: s.AgentID, shape: s.Shape}
+	a := &adapter{client: client, agentID: s.AgentID, shape: s.Shape, webhookSecret: s.WebhookSecret}
 	if s.EndUsers == EndUsersGiven {
 		return a, nil
 	}

@@ -92,9 +92,14 @@ func decodeMessage(a vendorhttp.Answer, v gjson.Result, conversation string) (no
 	if told := conversationOf(v); told != "" && !strings.EqualFold(told, conversation) {
 		return normalize.Message{}, a.Invalid("the backend's message belongs to another conversation")
 	}
+	return messageOf(v), nil
+}
+
+// messageOf reads what a Message tells.
+func messageOf(v gjson.Result) normalize.Message {
 	m := normalize.Message{
-		RemoteID:    id,
-		Text:        text(content),
+		RemoteID:    scalar(v.Get("id")),
+		Text:        text(v.Get("content")),
 		Type:        normalize.TypeText,
 		Attachments: decodeAttachments(v.Get("attachments")),
 		Author:      decodeAuthor(v.Get("sender")),
@@ -115,7 +120,7 @@ func decodeMessage(a vendorhttp.Answer, v gjson.Result, conversation string) (no
 	default:
 		m.Role, m.Status = normalize.RoleSystem, normalize.StatusComplete
 	}
-	return m, nil
+	return m
 }
 
 // decodeConversation reads a Conversation. asked is the one that was asked for,

@@ -267,13 +267,10 @@ func (e envelope) thread(name string, asked normalize.Remote) (adapters.RemoteTh
 	return t, nil
 }
 
-// withoutToken returns the vendor's object as it is, but for the token of a
-// webhook, which v0 reads back: it is a secret, and this object is shown.
+// withoutToken returns the vendor's object as it is, but for the address and the token
+// of a webhook, which v0 reads back: they are secrets, and this object is shown.
 func withoutToken(object gjson.Result) json.RawMessage {
-	const name = "webhookToken"
-	if token := object.Get(name); !token.Exists() || token.Type == gjson.Null {
-		return json.RawMessage(object.Raw)
-	}
+	hidden := false
 	raw := []byte{'{'}
 	object.ForEach(func(key, value gjson.Result) bool {
 		if len(raw) > 1 {
@@ -281,13 +278,17 @@ func withoutToken(object gjson.Result) json.RawMessage {
 		}
 		raw = append(raw, key.Raw...)
 		raw = append(raw, ':')
-		if key.Str == name {
+		if (key.Str == "webhookToken" || key.Str == "webhookUrl") && value.Type != gjson.Null {
+			hidden = true
 			raw = normalize.AppendString(raw, normalize.NewSecret(value.Str).String())
 			return true
 		}
 		raw = append(raw, value.Raw...)
 		return true
 	})
+	if !hidden {
+		return json.RawMessage(object.Raw)
+	}
 	return append(raw, '}')
 }
 

@@ -99,7 +99,7 @@ func open(s *Settings, env adapters.Env) (adapters.Adapter, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := bot{http: client, path: "/api/" + s.Version + "/chatbots/" + url.PathEscape(s.ChatbotID), key: s.APIKey}
+	b := bot{http: client, path: "/api/" + s.Version + "/chatbots/" + url.PathEscape(s.ChatbotID), id: s.ChatbotID, key: s.APIKey}
 	switch s.Version {
 	case versionV0:
 		b.flag = "success"
@@ -115,6 +115,7 @@ func open(s *Settings, env adapters.Env) (adapters.Adapter, error) {
 type bot struct {
 	http *vendorhttp.Client
 	path string // of all that belongs to the chatbot, escaped
+	id   string // the chatbot's
 	flag string // the envelope's word for success
 	key  normalize.Secret
 }

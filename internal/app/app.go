@@ -170,7 +170,7 @@ func (a *App) open(ctx context.Context, o Options) (err error) {
 	}
 	a.engine = engine.New(engine.Options{
 		Store: a.store, Setup: setup, Lease: a.config.Limits.Idempotency.Lease, Settle: o.Settling, CheckURL: a.guard.Check, Fetch: a.fetch,
-		Poll: pollEvery(a.config.Store), Log: a.log, Metrics: a.metrics,
+		Poll: pollEvery(a.config.Store), PublicURL: string(a.config.PublicURL), Log: a.log, Metrics: a.metrics,
 	})
 	return nil
 }
@@ -254,7 +254,7 @@ func OpenBackend(spec adapters.Spec, c config.Backend, log *zap.Logger, metrics 
 	return backend.New(backend.Options{
 		Name: c.Name, Vendor: spec.Name, Bot: bot, Adapter: adapter, Tells: spec.Tells, Total: c.Timeouts.Total,
 		Breaker: backend.BreakerOptions(c.Breaker), Retry: backend.RetryOptions(c.Retry),
-		MaxInFlight: c.MaxInFlight, Log: log, Metrics: metrics,
+		MaxInFlight: c.MaxInFlight, HookSecret: c.HookSecret, Log: log, Metrics: metrics,
 	}), nil
 }
 
@@ -402,6 +402,9 @@ func (a *App) sweep(ctx context.Context) {
 			n := a.sweepAll(ctx, "erasing old threads", func() (int, error) {
 				return a.store.Purge(ctx, time.Now().Add(-limits.Retention), time.Now(), sweepBatch)
 			})
+			if err := a.store.SweepRecords(ctx, time.Now().Add(-limits.Retention)); err != nil && ctx.Err() == nil {
+				a.log.Error("erasing old records of vendors failed; it is tried again", zap.Error(err))
+			}
 			if n > 0 {
 				a.log.Info("threads erased that were not touched for limits.retention", zap.Int("threads", n))
 			}

@@ -43,6 +43,7 @@ type Options struct {
 	Breaker     BreakerOptions
 	Retry       RetryOptions
 	MaxInFlight int
+	HookSecret  normalize.Secret // under which the vendor reaches us; zero: not at all
 	Log         *zap.Logger
 	Metrics     *telemetry.Metrics
 }
@@ -62,6 +63,7 @@ type Backend struct {
 	tells             []adapters.Extra
 	total             time.Duration
 	retry             RetryOptions
+	hook              hook
 	log               *zap.Logger
 	metrics           *telemetry.Metrics
 
@@ -78,7 +80,7 @@ type Backend struct {
 // New puts an adapter behind its guards.
 func New(o Options) *Backend {
 	b := &Backend{
-		name: o.Name, vendor: o.Vendor, bot: o.Bot, adapter: o.Adapter, tells: o.Tells, total: o.Total, retry: o.Retry,
+		name: o.Name, vendor: o.Vendor, bot: o.Bot, adapter: o.Adapter, tells: o.Tells, total: o.Total, retry: o.Retry, hook: newHook(o.HookSecret),
 		log: o.Log.With(zap.String("backend", o.Name)), metrics: o.Metrics, slots: make(chan struct{}, o.MaxInFlight),
 	}
 	b.sends = newBreaker(o.Breaker, func(c change) {
@@ -437,6 +439,9 @@ func (b *Backend) DeleteThread(ctx context.Context, remote normalize.Remote) (bo
 // maxListPages bounds how much of a vendor's list is read at once.
 const maxListPages = 50
 
+// listPage is how long a page of it is to be.
+const listPage = 100
+
 // ListMessages reads a conversation's messages at the vendor, oldest first, cleaned.
 // False where the vendor cannot list: then nothing was called. It respects the pauses
 // that the vendor asks for, but its own failures do not hold up sends.
@@ -446,7 +451,7 @@ func (b *Backend) ListMessages(ctx context.Context, remote normalize.Remote) ([]
 		return nil, false, nil
 	}
 	var all []normalize.Message
-	var page adapters.Page
+	page := adapters.Page{Limit: listPage}
 	for range maxListPages {
 		if refusal := b.coolingDown(); refusal != nil {
 			return nil, true, refusal

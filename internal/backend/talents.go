@@ -27,6 +27,8 @@ var talents = []struct {
 	{"switch_mode", adapters.Has[adapters.ModeSwitcher]},
 	{"escalate", adapters.Has[adapters.Escalator]},
 	{"delete_thread", adapters.Has[adapters.ThreadDeleter]},
+	{"answers_later", adapters.Has[adapters.LaterAnswerer]},
+	{"receive_webhook", adapters.Has[adapters.WebhookReceiver]},
 	{"register_webhook", adapters.Has[adapters.WebhookRegistrar]},
 	{"upload", adapters.Has[adapters.Uploader]},
 	{"list_records", adapters.Has[adapters.RecordLister]},

@@ -36,9 +36,11 @@ func (e *Engine) CreateThread(ctx context.Context, o Origin, made NewThread) (no
 		}
 	}
 	// The vendor may have made the conversation: it is kept, whether or not the caller waits.
-	if err := e.store.CreateThread(context.WithoutCancel(ctx), t); err != nil {
+	ctx = context.WithoutCancel(ctx)
+	if err := e.store.CreateThread(ctx, t); err != nil {
 		return normalize.Thread{}, e.storeError(err)
 	}
+	e.register(ctx, u, &t)
 	return t, nil
 }
 

@@ -29,7 +29,7 @@ func (s *sending) deliver() (*backend.Backend, adapters.Reply, *normalize.Error,
 				return nil, adapters.Reply{}, nil, err
 			}
 			if failure == nil {
-				return b, reply, nil, nil
+				return b, s.await(b, reply), nil, nil
 			}
 			s.failures = append(s.failures, failure)
 			if reached(failure) && !s.unsent {

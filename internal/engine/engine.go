@@ -41,9 +41,11 @@ type Options struct {
 	// Poll is how often watchers look whether something has happened that nobody told
 	// them of; default 1 minute. Where several processes share the store it is how long
 	// an event of another may take.
-	Poll    time.Duration
-	Log     *zap.Logger
-	Metrics *telemetry.Metrics
+	Poll time.Duration
+	// PublicURL is how vendors reach this server; empty where they are not told.
+	PublicURL string
+	Log       *zap.Logger
+	Metrics   *telemetry.Metrics
 }
 
 // Setup is what a reload of the config replaces, as a whole.
@@ -86,6 +88,7 @@ type Engine struct {
 	current  atomic.Pointer[setup]
 	hub      *hub
 	poll     time.Duration
+	public   string        // how vendors reach this server
 	over     chan struct{} // closed when nothing runs any more
 
 	patience time.Time // until then no send of another owner is settled; the book-keeping's own
@@ -102,7 +105,7 @@ type Engine struct {
 // New makes an engine.
 func New(o Options) *Engine {
 	e := &Engine{
-		held: make(map[string]struct{}), hub: newHub(), poll: cmp.Or(o.Poll, time.Minute), over: make(chan struct{}), store: o.Store, lease: o.Lease, settling: o.Settle.withDefaults(), checkURL: o.CheckURL, fetch: o.Fetch, log: o.Log, metrics: o.Metrics,
+		held: make(map[string]struct{}), hub: newHub(), poll: cmp.Or(o.Poll, time.Minute), public: o.PublicURL, over: make(chan struct{}), store: o.Store, lease: o.Lease, settling: o.Settle.withDefaults(), checkURL: o.CheckURL, fetch: o.Fetch, log: o.Log, metrics: o.Metrics,
 	}
 	e.Use(o.Setup)
 	e.stop, e.endWork = context.WithCancelCause(context.Background())

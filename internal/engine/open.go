@@ -128,6 +128,7 @@ func (e *Engine) createOpened(
 	if err != nil {
 		return normalize.Thread{}, e.storeError(err)
 	}
+	e.register(ctx, u, &stored.Thread)
 	return stored.Thread, nil
 }
 

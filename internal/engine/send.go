@@ -56,6 +56,11 @@ type sending struct {
 
 	uploaded map[string][]normalize.Attachment // what the vendors made of them, by backend
 
+	taken    []int64             // positions of the news that the replies are made of
+	answered bool                // the backend answers later, and has answered
+	chores   []store.Chore       // what is left to be done at the vendor
+	before   []normalize.Binding // of the thread as this send met it; only where webhooks are registered
+
 	event   int64    // position of the event that tells of the message
 	telling *telling // the answer that is being told; nil where the backend shows nothing before its end
 	left    bool     // the caller went away, and the route says that this ends the send
@@ -297,6 +302,9 @@ func newThread(o Origin, made NewThread, at time.Time) normalize.Thread {
 // whose vendor keeps no conversation), the route's others come after it.
 func (s *sending) plan() error {
 	t := &s.thread
+	if s.engine.public != "" {
+		s.before = slices.Clone(t.Bindings)
+	}
 	f := facts(s.origin, t.User, s.message.Metadata, t.Metadata, t.ID)
 	var holder *backend.Backend
 	if binding, ok := t.Binding(); ok {
@@ -480,6 +488,7 @@ func (s *sending) finish(b *backend.Backend, reply adapters.Reply, failure *norm
 		f := store.Finish{
 			Thread: turn.Thread, Version: s.thread.Version, Carry: s.thread.Carry, Message: turn.Message, Replies: stored,
 			Attempt: s.open, Key: s.storeKey(), Epoch: s.epoch, Now: turn.Thread.UpdatedAt,
+			Taken: s.taken, Answered: s.answered, Chores: s.choresLeft(b, &turn.Thread),
 		}
 		if b != nil && turn.Message.Status == normalize.StatusSent && s.carried != levelNone {
 			f.Carry = "" // it went along, whatever became of the answer

@@ -31,25 +31,32 @@ type Settling struct {
 	// tried again; the wait doubles up to 64 times that. Default 30 s.
 	EraseAgain time.Duration
 	EraseFor   time.Duration // until such an erasure is given up; default 7 days
+	// Look is the first pause between two looks into a vendor's list for an answer that
+	// comes later; they grow to 5 times that within the send. Default 1 s.
+	Look     time.Duration
+	AwaitFor time.Duration // until such an answer is not looked for any more; default 1 hour
 }
 
 func (s Settling) withDefaults() Settling {
 	return Settling{
 		Every: cmp.Or(s.Every, 2*time.Second), Margin: cmp.Or(s.Margin, 30*time.Second), Again: cmp.Or(s.Again, 10*time.Second),
 		EraseAgain: cmp.Or(s.EraseAgain, 30*time.Second), EraseFor: cmp.Or(s.EraseFor, 7*24*time.Hour),
+		Look: cmp.Or(s.Look, time.Second), AwaitFor: cmp.Or(s.AwaitFor, time.Hour),
 	}
 }
 
 // Run does the engine's book-keeping until ctx ends: it renews the leases of the
 // sends that run, settles sends whose owner died, and settles unknown messages by
-// the vendors' own lists, and tries erasures again that vendors have failed. Nothing is
-// ever sent by it. Renewing waits for nothing else:
+// the vendors' own lists, tries erasures again that vendors have failed, and sees to
+// what comes later: answers, news, webhooks to register. No message is ever sent by it. Renewing waits for nothing else:
 // a vendor that is slow to list must not cost a send its lease.
 func (e *Engine) Run(ctx context.Context) {
 	var all sync.WaitGroup
 	all.Go(func() { e.every(ctx, e.lease/3, func() { _ = e.renewLeases(ctx) }) })
 	all.Go(func() { e.every(ctx, e.settling.Every, func() { e.settle(ctx) }) })
 	all.Go(func() { e.every(ctx, e.settling.Every, func() { e.eraseDue(ctx) }) })
+	all.Go(func() { e.every(ctx, e.settling.Every, func() { e.absorbNews(ctx) }) })
+	all.Go(func() { e.every(ctx, e.settling.Every, func() { e.doChores(ctx) }) })
 	all.Wait()
 }
 
@@ -58,22 +65,23 @@ func (e *Engine) Run(ctx context.Context) {
 func (e *Engine) every(ctx context.Context, pause time.Duration, do func()) {
 	tick := time.NewTicker(pause)
 	defer tick.Stop()
-	guarded := func() {
-		defer func() {
-			if p := recover(); p != nil {
-				e.log.Error("book-keeping panicked", zap.String("panic", fmt.Sprint(p)), zap.ByteString("stack", debug.Stack()))
-			}
-		}()
-		do()
-	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			guarded()
+			e.guarded(do)
 		}
 	}
+}
+
+func (e *Engine) guarded(do func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			e.log.Error("book-keeping panicked", zap.String("panic", fmt.Sprint(p)), zap.ByteString("stack", debug.Stack()))
+		}
+	}()
+	do()
 }
 
 func (e *Engine) renewLeases(ctx context.Context) error {
@@ -184,6 +192,11 @@ func (e *Engine) settleOne(ctx context.Context, u store.Unsettled) error {
 		}
 		if len(s.Replies) == 0 && !over {
 			return e.postpone(ctx, u, e.settling.Again, nil) // the bot may still be at it
+		}
+		if _, later := b.AnswersLater(); later && len(s.Replies) == 0 {
+			s.Await = &store.Chore{
+				Tenant: s.Tenant, ThreadID: s.ThreadID, Kind: store.ChoreAnswer, MessageID: s.MessageID, Backend: u.Backend, Due: at, CreatedAt: at,
+			}
 		}
 	case !over:
 		return e.postpone(ctx, u, e.settling.Again, nil)

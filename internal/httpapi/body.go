@@ -17,13 +17,14 @@ import (
 // body reads the request's body into buf and checks that it is acceptable JSON.
 // The value and the raw bytes are good as long as buf is.
 func (c *call) body(buf *[]byte) (value, error) {
-	if c.r.ContentLength > c.api.limits.Body {
-		return nil, c.tooLarge()
+	limit := c.api.limits.Body
+	if c.r.ContentLength > limit {
+		return nil, c.tooLarge(limit)
 	}
 	if err := mediaType(c.r.Header); err != nil {
 		return nil, err
 	}
-	if err := c.readBody(buf); err != nil {
+	if err := c.readBody(buf, limit); err != nil {
 		return nil, err
 	}
 	if err := checkJSON(*buf); err != nil {
@@ -43,9 +44,9 @@ func (c *call) optionalBody(buf *[]byte) (value, error) {
 }
 
 // tooLarge refuses a body, whose rest is not waited for.
-func (c *call) tooLarge() error {
+func (c *call) tooLarge(limit int64) error {
 	c.Header().Set("Connection", "close")
-	return normalize.Errorf(normalize.KindBodyTooLarge, "the request body is larger than %s", normalize.ByteSize(c.api.limits.Body))
+	return normalize.Errorf(normalize.KindBodyTooLarge, "the request body is larger than %s", normalize.ByteSize(limit))
 }
 
 // mediaType checks that a body says to be JSON in UTF-8, as it is.
@@ -72,7 +73,7 @@ func mediaType(h http.Header) error {
 }
 
 // readBody reads the body to its end, within the limits of size and time.
-func (c *call) readBody(buf *[]byte) error {
+func (c *call) readBody(buf *[]byte, limit int64) error {
 	// Where there is no connection (a recorder in a test) there is no deadline.
 	conn := http.NewResponseController(c)
 	_ = conn.SetReadDeadline(time.Now().Add(c.api.limits.BodyTimeout))
@@ -84,8 +85,8 @@ func (c *call) readBody(buf *[]byte) error {
 		}
 		n, err := c.r.Body.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]
-		if int64(len(b)) > c.api.limits.Body {
-			return c.tooLarge()
+		if int64(len(b)) > limit {
+			return c.tooLarge(limit)
 		}
 		switch {
 		case err == nil:

@@ -109,7 +109,11 @@ func (c *call) enter(e *endpoint) {
 			return
 		}
 	}
-	if m.gate != gateOpen {
+	if m.gate == gateHook && !a.engine.OpensHook(c.pathPart("backend"), c.pathPart("secret")) {
+		c.fail(&normalize.Error{Kind: normalize.KindNotFound})
+		return
+	}
+	if m.gate == gateKey || m.gate == gateSend {
 		c.Header().Set("Cache-Control", "no-store")
 		if c.who = a.callers.Load().find(c.key()); c.who == nil {
 			c.fail(&normalize.Error{Kind: normalize.KindUnauthenticated})

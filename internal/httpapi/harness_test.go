@@ -99,6 +99,7 @@ type (
 		Thread, Message string
 		Raw             bool
 	}
+	askedReceive  struct{ Backend, Token, Body string }
 	askedFeedback struct {
 		Thread, Message string
 		Feedback        normalize.Feedback
@@ -273,6 +274,14 @@ func (f *fakeEngine) Explain(from engine.Origin, send engine.SendRequest) (engin
 }
 
 func (f *fakeEngine) Ready(context.Context) error { return f.err }
+
+func (f *fakeEngine) OpensHook(backend, secret string) bool {
+	return backend == "docs-bot" && secret == "hook-secret"
+}
+
+func (f *fakeEngine) Receive(_ context.Context, backend string, header http.Header, body []byte) error {
+	return f.note(askedReceive{backend, header.Get("X-Webhook-Token"), string(body)})
+}
 
 // harness is an API behind a real server on loopback. Every answer that it gets
 // is held against the OpenAPI document.

@@ -65,6 +65,10 @@ type Engine interface {
 	Recall(ctx context.Context, from engine.Origin, name string) ([]byte, error)
 	Choices(from engine.Origin) (routes, backends []string)
 
+	// OpensHook reports whether a vendor may call us for a backend with this secret;
+	// Receive takes what it then tells.
+	OpensHook(backend, secret string) bool
+	Receive(ctx context.Context, backend string, header http.Header, body []byte) error
 	// Ready reports why no send could be served now; nil when it could.
 	Ready(ctx context.Context) error
 }

@@ -30,6 +30,7 @@ type gate int
 
 const (
 	gateOpen gate = iota // none of it: probes, metrics, documents
+	gateHook             // the secret in the path: a vendor calls
 	gateKey              // a known caller within its rate
 	gateSend             // gateKey, and a free place among the sends
 )
@@ -84,6 +85,7 @@ func endpoints(metrics http.Handler, dialects []*adapters.Dialect) []endpoint {
 		{path: "/v1/backends/{backend}", methods: []method{
 			{http.MethodGet, gateKey, (*call).readBackend},
 		}},
+		{path: "/hooks/{backend}/{secret}", methods: []method{{http.MethodPost, gateHook, (*call).hook}}},
 		{path: "/healthz", methods: []method{{http.MethodGet, gateOpen, (*call).health}}},
 		{path: "/readyz", methods: []method{{http.MethodGet, gateOpen, (*call).ready}}},
 		{path: "/openapi.json", methods: []method{{http.MethodGet, gateOpen, (*call).openAPI}}},

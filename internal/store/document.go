@@ -225,18 +225,23 @@ func scanMessage(row scanner) (StoredMessage, error) {
 	if err != nil {
 		return m, err
 	}
+	return m, readDocument(&m.Message, doc, raw, created)
+}
+
+// readDocument reads what a message's row holds beside its columns.
+func readDocument(m *normalize.Message, doc, raw string, created int64) error {
 	m.CreatedAt = timeOf(created)
 	if raw != "" {
 		m.Raw = json.RawMessage(raw)
 	}
 	var d messageDoc
 	if err := unmarshal(doc, &d); err != nil {
-		return m, err
+		return err
 	}
 	m.Attachments = convert(d.Attachments, func(a attachmentDoc) normalize.Attachment { return normalize.Attachment(a) })
 	m.Author = normalize.Author{ID: d.Author.ID, Name: d.Author.Name, Email: d.Author.Email, AvatarURL: d.Author.AvatarURL}
 	m.Model, m.Feedback, m.Read, m.Notice, m.Metadata = d.Model, d.Feedback, d.Read, d.Notice, d.Metadata
 	m.Sources = convert(d.Sources, func(s sourceDoc) normalize.Source { return normalize.Source(s) })
 	m.Suggestions = convert(d.Suggestions, func(s suggestionDoc) normalize.Suggestion { return normalize.Suggestion(s) })
-	return m, nil
+	return nil
 }

@@ -42,6 +42,11 @@ const (
 	selectConversation
 	selectInFlight
 	selectImport
+	selectPersonThread
+	selectNews
+	selectToldThreads
+	selectChores
+	selectVendorRecords
 
 	begin
 	commit
@@ -90,6 +95,17 @@ const (
 	insertClaim
 	updateCarry
 	updateProbe
+	selectToldBefore
+	selectNewest
+	insertNews
+	deleteNews
+	selectChore
+	insertChore
+	claimChore
+	deleteChore
+	endChore
+	insertVendorRecord
+	deleteVendorRecords
 	insertErasure
 	postponeErasure
 	deleteErasure
@@ -206,6 +222,19 @@ var queries = [queryCount]string{
 	selectInFlight: `SELECT COUNT(*) FROM sends s JOIN attempts a ON a.thread_id = s.thread_id AND a.id = s.attempt_id
 		WHERE a.backend = $1 AND a.started_at <= $2 AND s.until > {now}`,
 	selectImport: `SELECT i.cursor, i.report, i.updated_at FROM imports i WHERE i.tenant = $1 AND i.id = $2`,
+	selectPersonThread: `SELECT b.thread_id, t.tenant FROM bindings b JOIN threads t ON t.id = b.thread_id
+		WHERE b.vendor = $1 AND b.bot = $2 AND b.remote_user = $3 AND b.remote_user <> '' AND ($4 = '' OR t.tenant = $4)
+		ORDER BY b.since DESC, b.thread_id LIMIT 1`,
+	selectNews: `SELECT n.position, n.doc FROM news n JOIN threads t ON t.id = n.thread_id
+		WHERE n.thread_id = $1 AND t.tenant = $2 ORDER BY n.position`,
+	// Book-keeping over all tenants, as are the chores.
+	selectToldThreads: `SELECT DISTINCT n.thread_id, t.tenant FROM news n JOIN threads t ON t.id = n.thread_id
+		WHERE NOT EXISTS (SELECT 1 FROM sends s WHERE s.thread_id = n.thread_id) ORDER BY n.thread_id LIMIT $1`,
+	selectChores: `SELECT c.thread_id, t.tenant, c.kind, c.message_id, c.backend, c.tries, c.due, c.created_at
+		FROM chores c JOIN threads t ON t.id = c.thread_id
+		WHERE c.due <= $1 AND NOT EXISTS (SELECT 1 FROM sends s WHERE s.thread_id = c.thread_id) ORDER BY c.due, c.thread_id LIMIT $2`,
+	selectVendorRecords: `SELECT r.id, COALESCE(r.thread_id, ''), r.raw, r.received_at FROM vendor_records r
+		WHERE r.vendor = $1 AND r.bot = $2 AND r.kind = $3 AND r.id > $4 ORDER BY r.id LIMIT $5`,
 
 	begin:    `{begin}`,
 	commit:   `COMMIT`,
@@ -296,6 +325,24 @@ var queries = [queryCount]string{
 	updateCarry:  `UPDATE threads SET carry = $2 WHERE id = $1`,
 
 	updateProbe: `UPDATE probe SET at = $1 WHERE id = 1`,
+
+	selectToldBefore: `SELECT m.seq FROM ` + messageTables + ` WHERE m.thread_id = $1 AND t.tenant = $2 AND m.remote_id = $3 LIMIT 1`,
+	selectNewest: `SELECT ` + messageColumns + `, ''
+		FROM ` + messageTables + ` WHERE m.thread_id = $1 AND t.tenant = $2 ORDER BY m.seq DESC LIMIT $3`,
+	insertNews: `INSERT INTO news (thread_id, position, digest, doc)
+		SELECT $1, COALESCE(MAX(n.position), 0) + 1, $2, $3 FROM news n WHERE n.thread_id = $1 ON CONFLICT DO NOTHING`,
+	deleteNews:  `DELETE FROM news WHERE thread_id = $1 AND position = $2`,
+	selectChore: `SELECT c.message_id, c.backend FROM chores c WHERE c.thread_id = $1 AND c.kind = $2`,
+	insertChore: `INSERT INTO chores (thread_id, kind, message_id, backend, tries, due, created_at) VALUES ($1, $2, $3, $4, 0, $5, $6)
+		ON CONFLICT (thread_id, kind) DO UPDATE SET message_id = $3, backend = $4, tries = 0, due = $5, created_at = $6`,
+	claimChore: `UPDATE chores SET tries = tries + 1, due = $5
+		WHERE thread_id = $1 AND kind = $2 AND tries = $3 AND created_at = $4 AND thread_id IN (SELECT t.id FROM threads t WHERE t.tenant = $6)`,
+	deleteChore: `DELETE FROM chores WHERE thread_id = $1 AND kind = $2`,
+	endChore: `DELETE FROM chores WHERE thread_id = $1 AND kind = $2 AND created_at = $3
+		AND thread_id IN (SELECT t.id FROM threads t WHERE t.tenant = $4)`,
+	insertVendorRecord: `INSERT INTO vendor_records (vendor, bot, kind, id, thread_id, raw, received_at)
+		VALUES ($1, $2, $3, $4, NULLIF($5, ''), $6, $7) ON CONFLICT DO NOTHING`,
+	deleteVendorRecords: `DELETE FROM vendor_records WHERE received_at < $1`,
 
 	insertErasure: `INSERT INTO erasures (thread_id, seq, tenant, backend, vendor, bot, remote_id, remote_user, tries, due, created_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $10)

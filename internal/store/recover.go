@@ -156,6 +156,8 @@ func (s *session) settle(threadID, messageID, attemptID string, now time.Time) (
 		if err := s.do(appendEvents, threadID, positions, doc); err != nil {
 			return status, false, err
 		}
+	} else if err := s.endAwaited(threadID, messageID); err != nil {
+		return status, false, err
 	}
 	err = s.do(deleteSend, threadID)
 	return status, changed, err

@@ -339,5 +339,8 @@ func (s *session) finish(f *Finish, thread threadRow, message messageRow, replie
 			return 0, err
 		}
 	}
+	if err := s.finishNews(f); err != nil {
+		return 0, err
+	}
 	return state.lastEvent, s.do(deleteSend, f.Thread.ID)
 }

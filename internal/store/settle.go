@@ -64,7 +64,8 @@ type Settlement struct {
 	Status    normalize.MessageStatus // sent or failed
 	RemoteID  string                  // the vendor's id of it; empty leaves the stored one
 	Raw       []byte                  // the vendor's own object; nil leaves the stored one
-	Replies   []normalize.Message     // stored at the thread's end, in this order
+	Replies   []normalize.Message     // stored at the thread's end, in this order, but for those that it has
+	Await     *Chore                  // the answer is still waited for; nil where it is not
 	Now       time.Time
 }
 
@@ -110,9 +111,18 @@ func (s *session) settleUnknown(v *Settlement, replies []messageRow) error {
 	if err := s.do(settleUnknown, m.ID, m.ThreadID, string(v.Status), m.Reason, m.RemoteID, string(v.Raw)); err != nil {
 		return err
 	}
+	var asked int64
+	if _, err := s.one(selectSeq, []any{v.MessageID, v.ThreadID, v.Tenant}, &asked); err != nil {
+		return err
+	}
 	events := []Entry{{Type: normalize.EventMessage, MessageID: v.MessageID}}
 	added := int64(0)
 	for i, reply := range replies {
+		if known, err := s.known(v.Tenant, reply.Message, asked, v.Now); err != nil {
+			return err
+		} else if known { // its webhook was faster
+			continue
+		}
 		completed := false
 		if i == 0 { // a crash may have left a part of it
 			args := []any{v.ThreadID, v.MessageID, string(reply.Type), reply.Text, reply.RemoteID, reply.doc, reply.raw}
@@ -136,6 +146,11 @@ func (s *session) settleUnknown(v *Settlement, replies []messageRow) error {
 	err = s.do(updateThreadAppended, v.ThreadID, added, state.lastSeq, state.version+1, millis(v.Now))
 	if err != nil {
 		return err
+	}
+	if v.Await != nil {
+		if err := s.addChore(*v.Await); err != nil {
+			return err
+		}
 	}
 	return s.do(clearKeys, v.ThreadID, v.MessageID, []byte{})
 }

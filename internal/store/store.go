@@ -99,18 +99,21 @@ type AttemptEnd struct {
 // Finish is the one commit at the end of a send: outcome, replies, binding, key
 // result, unlock.
 type Finish struct {
-	Thread  normalize.Thread    // written as it stands; bindings are append-only: known ones get Until, Remote and Reason, new ones are added
-	Version int64               // what Thread was derived from (AcceptResult.Version, or read since); ErrChanged where others changed it since
-	Carry   string              // see StoredThread
-	Message normalize.Message   // the user's message with its outcome
-	Replies []normalize.Message // stored after it, in this order
-	Events  []Entry             // what happened, as its watchers are told
-	Attempt *AttemptEnd
-	Key     *Key
-	Status  int // the answer that a repeat of the key gets; 0 leaves the key without a result
-	Body    []byte
-	Epoch   string // must still hold the thread
-	Now     time.Time
+	Thread   normalize.Thread    // written as it stands; bindings are append-only: known ones get Until, Remote and Reason, new ones are added
+	Version  int64               // what Thread was derived from (AcceptResult.Version, or read since); ErrChanged where others changed it since
+	Carry    string              // see StoredThread
+	Message  normalize.Message   // the user's message with its outcome
+	Replies  []normalize.Message // stored after it, in this order
+	Events   []Entry             // what happened, as its watchers are told
+	Taken    []int64             // positions of the news that Replies were made of
+	Answered bool                // an answer that is waited for is waited for no longer
+	Chores   []Chore             // what is still to be done at the vendor
+	Attempt  *AttemptEnd
+	Key      *Key
+	Status   int // the answer that a repeat of the key gets; 0 leaves the key without a result
+	Body     []byte
+	Epoch    string // must still hold the thread
+	Now      time.Time
 }
 
 // ThreadFilter selects threads. Empty fields select all.

@@ -85,6 +85,10 @@ func testStore(t *testing.T, open func(t *testing.T) *Store) {
 		"ImportIsWholeOrNothing":                      importIsWholeOrNothing,
 		"ErasedThreadLeavesItsConversationsToErase":   erasedThreadLeavesItsConversationsToErase,
 		"PurgeTakesOldThreadsThatNobodyHolds":         purgeTakesOldThreadsThatNobodyHolds,
+		"NewsIsStoredOnceHoweverOftenItIsTold":        newsIsStoredOnceHoweverOftenItIsTold,
+		"NewsWaitsForTheSendThatHoldsTheThread":       newsWaitsForTheSendThatHoldsTheThread,
+		"AwaitedAnswerOutlivesItsSend":                awaitedAnswerOutlivesItsSend,
+		"VendorRecordGoesWithItsThread":               vendorRecordGoesWithItsThread,
 		"ClosedStoreSaysSo":                           closedStoreSaysSo,
 	}
 	for _, name := range slices.Sorted(maps.Keys(promises)) {

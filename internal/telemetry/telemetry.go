@@ -27,6 +27,9 @@ type Metrics struct {
 	sends       *prometheus.CounterVec
 	reloads     *prometheus.CounterVec
 	erasures    *prometheus.CounterVec
+	received    *prometheus.CounterVec
+	awaited     *prometheus.CounterVec
+	registered  *prometheus.CounterVec
 
 	requests    *prometheus.CounterVec
 	requestTime *prometheus.HistogramVec
@@ -78,6 +81,18 @@ func New() *Metrics {
 			Name: "chatmux_erasures_total",
 			Help: "Conversations to be erased at their vendors, by what came of each try: deleted, not_possible, failed, given_up.",
 		}, []string{"backend", "outcome"}),
+		received: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "chatmux_vendor_webhooks_total",
+			Help: "Requests of vendors to our webhooks, by what became of them: stored, kept (for the send that holds the thread), known, " +
+				"unknown_thread, unknown_kind, refused, failed. A refused one has no backend.",
+		}, []string{"backend", "outcome"}),
+		awaited: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "chatmux_later_answers_total",
+			Help: "Messages whose answer comes later, by how it was got: webhook or list within the send, later after it, given_up.",
+		}, []string{"backend", "outcome"}),
+		registered: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "chatmux_webhook_registrations_total", Help: "Webhooks of ours told to vendors, by what came of each try: ok, failed, given_up.",
+		}, []string{"backend", "outcome"}),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "chatmux_http_requests_total",
 			Help: "Requests answered, by path template, method and status; 499 is a failed one whose client was gone.",
@@ -100,6 +115,7 @@ func New() *Metrics {
 	}
 	m.registry.MustRegister(m.attempts, m.attemptTime, m.transitions, m.retries, m.sends, m.reloads, m.erasures,
 		m.requests, m.requestTime, m.problems, m.inFlight, m.clientsLeft, m.logDropped, m.skipped, m.watchers,
+		m.received, m.awaited, m.registered,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -166,6 +182,21 @@ func (m *Metrics) LogDropped(lines int) { m.logDropped.Add(float64(lines)) }
 // Erasure counts a try to erase a conversation at a backend's vendor.
 func (m *Metrics) Erasure(backend, outcome string) {
 	m.erasures.WithLabelValues(backend, outcome).Inc()
+}
+
+// VendorWebhook counts a request of a vendor to our webhook.
+func (m *Metrics) VendorWebhook(backend, outcome string) {
+	m.received.WithLabelValues(backend, outcome).Inc()
+}
+
+// LaterAnswer counts a message whose answer came later, or was given up.
+func (m *Metrics) LaterAnswer(backend, outcome string) {
+	m.awaited.WithLabelValues(backend, outcome).Inc()
+}
+
+// Registration counts a try to tell a vendor of our webhook.
+func (m *Metrics) Registration(backend, outcome string) {
+	m.registered.WithLabelValues(backend, outcome).Inc()
 }
 
 // RequestBegan counts a request as being served, until RequestEnded.

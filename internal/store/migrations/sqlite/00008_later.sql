@@ -1,0 +1,51 @@
+-- +goose Up
+
+-- What a vendor told of a thread by itself while a send held the thread: kept until
+-- the send takes it for its answer, or has ended.
+CREATE TABLE news (
+    thread_id TEXT    NOT NULL REFERENCES threads (id) ON DELETE CASCADE,
+    position  INTEGER NOT NULL,
+    digest    TEXT    NOT NULL, -- the same one is told once
+    doc       TEXT    NOT NULL,
+    PRIMARY KEY (thread_id, position),
+    UNIQUE (thread_id, digest)
+) STRICT, WITHOUT ROWID;
+
+-- What is still to be done at the vendor of a thread.
+CREATE TABLE chores (
+    thread_id  TEXT    NOT NULL REFERENCES threads (id) ON DELETE CASCADE,
+    kind       TEXT    NOT NULL, -- answer: one is waited for; webhook: it is to be registered
+    message_id TEXT    NOT NULL, -- that the answer is for
+    backend    TEXT    NOT NULL,
+    tries      INTEGER NOT NULL,
+    due        INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (thread_id, kind)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX chores_due ON chores (due);
+
+-- What vendors tell that is no part of a conversation here: calls that ended. It goes
+-- with the thread of its person, where there is one.
+CREATE TABLE vendor_records (
+    vendor      TEXT    NOT NULL,
+    bot         TEXT    NOT NULL,
+    kind        TEXT    NOT NULL,
+    id          TEXT    NOT NULL,
+    thread_id   TEXT REFERENCES threads (id) ON DELETE CASCADE,
+    raw         TEXT    NOT NULL,
+    received_at INTEGER NOT NULL,
+    PRIMARY KEY (vendor, bot, kind, id)
+) STRICT;
+
+CREATE INDEX vendor_records_by_thread ON vendor_records (thread_id) WHERE thread_id IS NOT NULL;
+CREATE INDEX vendor_records_by_age    ON vendor_records (received_at);
+
+CREATE INDEX bindings_by_person ON bindings (vendor, bot, remote_user) WHERE remote_user <> '';
+
+-- +goose Down
+
+DROP INDEX bindings_by_person;
+DROP TABLE vendor_records;
+DROP TABLE chores;
+DROP TABLE news;
