@@ -63,6 +63,14 @@ type house struct {
 // Without adapters it has all of ours.
 func startHouse(t *testing.T, text string, specs ...adapters.Spec) *house {
 	t.Helper()
+	return startHouseAt(t, text, engine.Settling{
+		Every: 20 * time.Millisecond, Margin: 300 * time.Millisecond, Again: 50 * time.Millisecond, EraseAgain: 20 * time.Millisecond, EraseFor: time.Second,
+	}, specs...)
+}
+
+// startHouseAt is startHouse with a pace of its own for the book-keeping.
+func startHouseAt(t *testing.T, text string, pace engine.Settling, specs ...adapters.Spec) *house {
+	t.Helper()
 	if specs == nil {
 		specs = all.Adapters()
 	}
@@ -70,10 +78,7 @@ func startHouse(t *testing.T, text string, specs ...adapters.Spec) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := app.New(t.Context(), c, app.Options{
-		Adapters: specs, Log: zap.NewNop(),
-		Settling: engine.Settling{Every: 20 * time.Millisecond, Margin: 300 * time.Millisecond, Again: 50 * time.Millisecond, EraseAgain: 20 * time.Millisecond, EraseFor: time.Second},
-	})
+	a, err := app.New(t.Context(), c, app.Options{Adapters: specs, Log: zap.NewNop(), Settling: pace})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"chatmux/internal/sandbox/bot"
 )
@@ -294,6 +295,27 @@ func (t *Twin) storeMessage(w http.ResponseWriter, r *http.Request, outgoing boo
 	if !ok {
 		return
 	}
+	m, how, ok := t.readMessageBody(w, f, outgoing)
+	if !ok {
+		return
+	}
+	if how.Early {
+		t.answerPosted(m, how)
+		answer(w, http.StatusCreated, m.show())
+		return
+	}
+	answer(w, http.StatusCreated, m.show())
+	if how.After > 0 || how.Webhook != "" {
+		t.telling.Go(func() {
+			time.Sleep(how.After)
+			t.answerPosted(m, how)
+		})
+	}
+}
+
+// readMessageBody reads a message that is to be stored, and stores it. Where it cannot,
+// the refusal is written and ok is false.
+func (t *Twin) readMessageBody(w http.ResponseWriter, f *fields, outgoing bool) (m *message, how Answering, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	id := f.uuid("conversation", true)
@@ -322,13 +344,14 @@ func (t *Twin) storeMessage(w http.ResponseWriter, r *http.Request, outgoing boo
 		f.problems.add("content", notBlank)
 	}
 	if !f.finish(w) {
-		return
+		return nil, how, false
 	}
-	m := t.say(c, kind == "outgoing", content, attachments)
-	if !m.outgoing && c.autoReply {
-		t.reply(m)
+	m = t.say(c, kind == "outgoing", content, attachments)
+	how = t.answering
+	if how == (Answering{}) { // then it stands in the list at once
+		t.answerLocked(m)
 	}
-	answer(w, http.StatusCreated, m.show())
+	return m, how, true
 }
 
 // listMessages pages by number, oldest first. It never gives a cursor, so it knows

@@ -10,7 +10,7 @@
 //
 // Where the documents are silent: the bot answers completions even while automatic
 // reply is off, which only governs messages that are posted; an answer to a posted
-// message stands in the list at once; messages are listed oldest first,
+// message stands in the list at once, unless Answer says otherwise; messages are listed oldest first,
 // conversations newest first; every call needs the key, also those that the vendor
 // opens to its web widget.
 package conversationstwin
@@ -55,6 +55,7 @@ type Twin struct {
 	webChatID string
 	inboxID   string
 	routes    []route
+	telling   sync.WaitGroup
 
 	mu            sync.Mutex
 	clock         int64           // milliseconds since 1970 of the newest object; no two share one
@@ -63,6 +64,7 @@ type Twin struct {
 	messages      map[string]*message
 	attachments   []attachment
 	uploads       map[string]*upload // by key
+	answering     Answering
 }
 
 // route is one call: its method, its path below the API with {} for an id, and

@@ -112,6 +112,7 @@ func (t *Twin) ask(th *thread, text, pageURL string) *message {
 		m.kind = normalMessage
 		m.answer = &said{bot.Answer(turn, first, text), m.created}
 	}
+	t.tell(th, m)
 	return m
 }
 
@@ -129,12 +130,16 @@ func (th *thread) asked() (times int, first string) {
 
 // post adds a message that a human of the vendor's side says.
 func (t *Twin) post(th *thread, text, agentName, iconURL string) *message {
-	return t.add(th, &message{kind: agentMessage, answer: &said{text: text}, agentName: agentName, iconURL: iconURL})
+	m := t.add(th, &message{kind: agentMessage, answer: &said{text: text}, agentName: agentName, iconURL: iconURL})
+	t.tell(th, m)
+	return m
 }
 
 // notify adds a notice.
 func (t *Twin) notify(th *thread, notice, text string) *message {
-	return t.add(th, &message{kind: systemMessage, notice: notice, answer: &said{text: text}})
+	m := t.add(th, &message{kind: systemMessage, notice: notice, answer: &said{text: text}})
+	t.tell(th, m)
+	return m
 }
 
 func (t *Twin) add(th *thread, m *message) *message {

@@ -41,7 +41,10 @@ type Twin struct {
 	chatbotID string
 	mux       *http.ServeMux
 
+	telling sync.WaitGroup
+
 	mu      sync.Mutex
+	hook    webhook   // of the chatbot
 	threads []*thread // oldest first
 	lastID  int64     // of messages and persons
 	lastReq int64
