@@ -241,15 +241,15 @@ func (e *Engine) receive(ctx context.Context, b *backend.Backend, header http.He
 	if len(news.Messages) == 0 && update == (store.NewsUpdate{}) {
 		return newsUnknownKind, nil
 	}
-	ref, err := e.store.ConversationThread(ctx, b.Vendor(), b.Bot(), news.Remote.ThreadID)
+	tenant, threadID, found, err := e.store.Conversation(ctx, b.Vendor(), b.Bot(), news.Remote.ThreadID)
 	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return newsUnknownThread, nil
 	case err != nil:
 		return newsFailed, e.storeError(err)
+	case !found:
+		return newsUnknownThread, nil
 	}
 	sum := sha256.Sum256(body)
-	return e.hear(ctx, b, ref, hex.EncodeToString(sum[:]), news.Messages, update)
+	return e.hear(ctx, b, store.ThreadRef{Tenant: tenant, ThreadID: threadID}, hex.EncodeToString(sum[:]), news.Messages, update)
 }
 
 // hear stores news of a thread.

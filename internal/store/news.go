@@ -421,20 +421,10 @@ func (s *session) endAwaited(threadID, messageID string) error {
 
 // PersonThread finds the thread of a person at a vendor, of whichever tenant; of several
 // the last one. ErrNotFound.
-func (s *Store) PersonThread(ctx context.Context, vendor, bot, remoteUser string) (ThreadRef, error) {
-	return s.threadBy(ctx, selectPersonThread, vendor, bot, remoteUser)
-}
-
-// ConversationThread finds the thread that holds or held a vendor's conversation, of
-// whichever tenant. ErrNotFound.
-func (s *Store) ConversationThread(ctx context.Context, vendor, bot, remoteID string) (ThreadRef, error) {
-	return s.threadBy(ctx, selectRemoteThread, vendor, bot, remoteID)
-}
-
-func (s *Store) threadBy(ctx context.Context, q query, vendor, bot, id string) (t ThreadRef, err error) {
+func (s *Store) PersonThread(ctx context.Context, vendor, bot, remoteUser string) (t ThreadRef, err error) {
 	found := false
 	err = s.db.read(ctx, func(tx *session) error {
-		found, err = tx.one(q, []any{vendor, bot, id, ""}, &t.ThreadID, &t.Tenant)
+		found, err = tx.one(selectPersonThread, []any{vendor, bot, remoteUser}, &t.ThreadID, &t.Tenant)
 		return err
 	})
 	if err == nil && !found {

@@ -223,7 +223,7 @@ var queries = [queryCount]string{
 		WHERE a.backend = $1 AND a.started_at <= $2 AND s.until > {now}`,
 	selectImport: `SELECT i.cursor, i.report, i.updated_at FROM imports i WHERE i.tenant = $1 AND i.id = $2`,
 	selectPersonThread: `SELECT b.thread_id, t.tenant FROM bindings b JOIN threads t ON t.id = b.thread_id
-		WHERE b.vendor = $1 AND b.bot = $2 AND b.remote_user = $3 AND b.remote_user <> '' AND ($4 = '' OR t.tenant = $4)
+		WHERE b.vendor = $1 AND b.bot = $2 AND b.remote_user = $3 AND b.remote_user <> ''
 		ORDER BY b.since DESC, b.thread_id LIMIT 1`,
 	selectNews: `SELECT n.position, n.doc FROM news n JOIN threads t ON t.id = n.thread_id
 		WHERE n.thread_id = $1 AND t.tenant = $2 ORDER BY n.position`,

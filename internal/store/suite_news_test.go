@@ -172,11 +172,6 @@ func vendorRecordGoesWithItsThread(t *testing.T, f *fixture) {
 	ref, err := f.PersonThread(t.Context(), "altur", "b1", "u2")
 	f.must(err)
 	f.same("the person's thread", ref, ThreadRef{"acme", thread.ID})
-	ref, err = f.ConversationThread(t.Context(), "altur", "b0", "r0")
-	f.must(err)
-	f.same("the conversation's thread", ref, ThreadRef{"acme", thread.ID})
-	_, err = f.ConversationThread(t.Context(), "altur", "b0", "r1")
-	f.wantErr("of another bot", err, ErrNotFound)
 	_, err = f.PersonThread(t.Context(), "altur", "b0", "")
 	f.wantErr("of nobody", err, ErrNotFound)
 	list := func() []VendorRecord {
