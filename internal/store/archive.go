@@ -147,8 +147,8 @@ const takenBatch = 50
 // it is: ids are everybody's. It tells nothing else.
 func (s *Store) Taken(ctx context.Context, threadID string, messageIDs []string) (taken bool, err error) {
 	err = s.db.read(ctx, func(tx *session) error {
-		var id string
-		if taken, err = tx.one(selectTakenThread, []any{threadID}, &id); err != nil {
+		var one int64
+		if taken, err = tx.one(selectTakenThread, []any{threadID}, &one); err != nil {
 			return err
 		}
 		for from := 0; from < len(messageIDs) && !taken; from += takenBatch {
@@ -156,7 +156,7 @@ func (s *Store) Taken(ctx context.Context, threadID string, messageIDs []string)
 			for i := range args {
 				args[i] = messageIDs[min(from+i, len(messageIDs)-1)]
 			}
-			if taken, err = tx.one(selectTaken, args, &id); err != nil {
+			if taken, err = tx.one(selectTaken, args, &one); err != nil {
 				return err
 			}
 		}

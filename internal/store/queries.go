@@ -204,8 +204,10 @@ var queries = [queryCount]string{
 		FROM ` + messageTables + ` WHERE m.thread_id = $1 AND t.tenant = $2 AND m.seq > $3 AND m.seq <= $4
 		AND m.created_at >= $5 AND m.created_at < $6 ORDER BY m.seq LIMIT $7`,
 	// These two ask about the ids of all tenants, which are unique among them.
-	selectTakenThread: `SELECT t.id FROM threads t WHERE t.id = $1`,
-	selectTaken:       `SELECT m.id FROM messages m WHERE m.id IN (` + parameters(1, takenBatch) + `) LIMIT 1`,
+	selectTakenThread: `SELECT 1 FROM threads t WHERE t.id = $1`,
+	// Each id is looked up by itself: of a list of them PostgreSQL would read the whole
+	// table, by the plan that it made while that was empty.
+	selectTaken: `SELECT 1 WHERE ` + anyMessage(takenBatch),
 	selectErasures: `SELECT e.thread_id, e.seq, e.tenant, e.backend, e.vendor, e.bot, e.remote_id, e.remote_user, e.tries, e.created_at
 		FROM erasures e WHERE e.due <= $1 ORDER BY e.due, e.thread_id, e.seq LIMIT $2`,
 	selectUntouched: `SELECT t.id FROM threads t WHERE t.tenant = $1 AND t.updated_at < $2
@@ -356,6 +358,15 @@ var queries = [queryCount]string{
 	saveImport: `INSERT INTO imports (tenant, id, cursor, report, updated_at) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (tenant, id) DO UPDATE SET cursor = $3, report = $4, updated_at = $5`,
 	deleteImport: `DELETE FROM imports WHERE tenant = $1 AND id = $2`,
+}
+
+// anyMessage holds where there is a message with one of n ids.
+func anyMessage(n int) string {
+	conditions := make([]string, n)
+	for i := range conditions {
+		conditions[i] = fmt.Sprintf("EXISTS (SELECT 1 FROM messages m WHERE m.id = $%d)", i+1)
+	}
+	return strings.Join(conditions, " OR ")
 }
 
 // parameters names n of them, from $first on.
