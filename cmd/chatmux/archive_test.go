@@ -44,16 +44,16 @@ func TestAnExportIsTheSameFromTheStoreAndFromAServerAndComesBack(t *testing.T) {
 		t.Errorf("status %d", refused.status)
 	}
 	says(t, refused.stderr, "in use by another process", "add --server "+w.url, "GET /v1/export")
-	goesWell(t, w.dir, "export", "--out", "served.jsonl", "--server", w.url, "--tenant", "default")
+	goesWell(t, w.dir, "export", "--out", "served.jsonl", "--server", w.url)
 	w.stop()
 
-	told := goesWell(t, w.dir, "export", "--out", "chats.jsonl", "--tenant", "default")
+	told := goesWell(t, w.dir, "export", "--out", "chats.jsonl")
 	says(t, told.stdout, "chats.jsonl: 6 threads with 24 messages, ")
 	file := readText(t, w.dir, "chats.jsonl")
 	if served := readText(t, w.dir, "served.jsonl"); served != file {
 		t.Errorf("the server's:\n%s\nthe store's:\n%s", served, file)
 	}
-	if piped := goesWell(t, w.dir, "export", "--out", "-", "--tenant", "default"); piped.stdout != file {
+	if piped := goesWell(t, w.dir, "export", "--out", "-"); piped.stdout != file {
 		t.Error("on the standard output there is something else")
 	}
 	var result exportResult
@@ -84,7 +84,7 @@ func TestAnExportIsTheSameFromTheStoreAndFromAServerAndComesBack(t *testing.T) {
 	says(t, goesWell(t, other.dir, "import", from, "--dry-run").stdout, "dry run", "to import", "6 threads, 24 messages")
 	says(t, goesWell(t, other.dir, "import", from).stdout, "imported", "6 threads, 24 messages")
 	says(t, goesWell(t, other.dir, "import", from).stdout, "unchanged", "6 threads that are here already")
-	goesWell(t, other.dir, "export", "--out", "again.jsonl", "--tenant", "default")
+	goesWell(t, other.dir, "export", "--out", "again.jsonl")
 	if again := readText(t, other.dir, "again.jsonl"); again != file {
 		t.Errorf("it came back as\n%s\nand was\n%s", again, file)
 	}

@@ -35,7 +35,7 @@ func TestEveryCommandOnThePagesDoesWhatThePageSays(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	for _, name := range []string{"README.md", "docs/api.md", "docs/dialects.md", "docs/leaving-a-vendor.md", "docs/rest-adapter.md"} {
+	for _, name := range []string{"README.md", "docs/api.md", "docs/archive.md", "docs/dialects.md", "docs/leaving-a-vendor.md", "docs/rest-adapter.md"} {
 		t.Run(name, func(t *testing.T) {
 			p := &page{t: t, name: name, program: program, blocks: readPage(t, name)}
 			p.run()
@@ -46,7 +46,7 @@ func TestEveryCommandOnThePagesDoesWhatThePageSays(t *testing.T) {
 // TestYAMLOnThePagesIsAccepted loads the yaml blocks of the pages. One without routes
 // is an addition to config.yaml.
 func TestYAMLOnThePagesIsAccepted(t *testing.T) {
-	for _, name := range []string{"README.md", "docs/api.md", "docs/dialects.md", "docs/leaving-a-vendor.md", "docs/rest-adapter.md"} {
+	for _, name := range []string{"README.md", "docs/api.md", "docs/archive.md", "docs/dialects.md", "docs/leaving-a-vendor.md", "docs/rest-adapter.md"} {
 		for _, b := range readPage(t, name) {
 			if b.language != "yaml" {
 				continue
@@ -71,7 +71,7 @@ func TestYAMLOnThePagesIsAccepted(t *testing.T) {
 // TestLinksOnThePagesLeadSomewhere follows the links within the repository.
 func TestLinksOnThePagesLeadSomewhere(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#]+)[^)]*\)`)
-	for _, name := range []string{"README.md", "docs/api.md", "docs/dialects.md", "docs/adding-an-adapter.md", "docs/leaving-a-vendor.md", "docs/rest-adapter.md"} {
+	for _, name := range []string{"README.md", "docs/api.md", "docs/archive.md", "docs/dialects.md", "docs/adding-an-adapter.md", "docs/leaving-a-vendor.md", "docs/rest-adapter.md"} {
 		for _, m := range link.FindAllStringSubmatch(readFile(t, name), -1) {
 			if strings.Contains(m[1], "://") {
 				continue

@@ -66,7 +66,6 @@ type filterRecord struct {
 	Since   *moment `json:"since,omitempty"`
 	Until   *moment `json:"until,omitempty"`
 	Backend string  `json:"backend,omitempty"`
-	Tenant  string  `json:"tenant,omitempty"`
 	User    string  `json:"user,omitempty"`
 }
 
@@ -298,7 +297,7 @@ func (l *lines) line(b []byte) error {
 
 func (l *lines) begin(f Filter, more bool) error {
 	r := archiveRecord{Kind: kindArchive, Version: version, Program: "chatmux", More: &more}
-	r.Filter = filterRecord{Backend: f.Backend, Tenant: f.Tenant, User: f.User}
+	r.Filter = filterRecord{Backend: f.Backend, User: f.User} // whose the threads are, they say themselves
 	if !f.Since.IsZero() {
 		r.Filter.Since = &moment{f.Since}
 	}
