@@ -24,11 +24,15 @@ type mutant struct {
 type edit struct{ file, old, now string }
 
 var mutants = []mutant{
+	{"a commit is acknowledged before it is synced", "P11", []edit{
+		{"internal/store/sqlite.go", "synchronous(FULL)", "synchronous(NORMAL)"},
+		{"internal/store/sqlite.go", "synchronous != 2 {", "synchronous != 1 {"},
+	}},
 	{"a late write is not held against its epoch", "I11", []edit{
 		{"internal/store/sends.go", "err == nil && state.epoch != f.Epoch {", "err == nil && false {"},
 	}},
 	{"a lease of 1s", "M02", []edit{
-		{"internal/engine/send.go", "Lease: s.engine.lease, Now: now()", "Lease: time.Second, Now: now()"},
+		{"internal/app/app.go", "Lease: a.config.Limits.Idempotency.Lease,", "Lease: time.Second,"},
 	}},
 	{"the answer comes before the last commit", "P02", []edit{
 		{
@@ -96,6 +100,31 @@ var mutants = []mutant{
 	}},
 	{"a name may stand twice in an object", "C03", []edit{
 		{"internal/httpapi/jsontext.go", "if s.seen(name, first, many) {", "if s.seen(name, first, many) && false {"},
+	}},
+	{"the end of a connection is taken for the end mark", "S03", []edit{
+		{"internal/vendorhttp/telling.go", "return t.Truncated(\"\")", "return io.EOF"},
+		{"adapters/openai/stream.go", "return c.told.Truncated(\"the backend's stream ended without a finish_reason\")", "return nil"},
+	}},
+	{"lines as short as those of bufio.Scanner", "S11", []edit{
+		{"internal/vendorhttp/sse.go", "MaxLine  = 256 << 10", "MaxLine  = 64 << 10"},
+	}},
+	{"characters are decoded as they arrive", "S09", []edit{
+		{
+			"internal/vendorhttp/client.go", "n, err := s.reader.Read(p)",
+			"n, err := s.reader.Read(p)\n\tif n > 0 && !bytes.Equal(bytes.ToValidUTF8(p[:n], nil), p[:n]) {\n\t\tp[n-1] = '?'\n\t}",
+		},
+	}},
+	{"the head of a stream does not wait for content", "S01", []edit{
+		{"internal/httpapi/stream.go", "wait := time.NewTimer(c.api.limits.HeadWait)", "wait := time.NewTimer(0)"},
+	}},
+	{"another backend is asked after content", "S02", []edit{
+		{"internal/engine/deliver.go", " || failure.Phase == normalize.PhaseContent {", " {"},
+	}},
+	{"a client that left counts as a failure", "S17", []edit{
+		{"normalize/error.go", `the request was given up", Count: CountExcluded`, `the request was given up", Count: CountFailure`},
+	}},
+	{"an event may be written for ever", "S16", []edit{
+		{"internal/httpapi/stream.go", "\t_ = w.conn.SetWriteDeadline(time.Now().Add(w.call.api.limits.Write))\n", ""},
 	}},
 	{"a reload makes every breaker anew", "G11", []edit{
 		{"internal/app/reload.go", "kept != nil && reflect.DeepEqual(kept.given, b) {", "kept != nil && reflect.DeepEqual(kept, b) {"},

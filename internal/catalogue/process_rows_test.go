@@ -28,7 +28,7 @@ var processRows = []row{
 	{id: "P08", promise: "killed_for_memory_nothing_is_lost", tier: soak, run: p08},
 	{id: "P09", promise: "ten_thousand_open_sends_do_not_delay_the_start", run: p09},
 	{id: "P10", promise: "a_panic_is_nobody_elses_business", tier: inside, because: "internal/httpapi TestAPanicIsA500AndNobodyElsesBusiness"},
-	{id: "P11", promise: "power_loss_takes_nothing_acknowledged", tier: notYet, because: "needs a record of writes and syncs"},
+	{id: "P11", promise: "power_loss_takes_nothing_acknowledged", tier: soak, run: p11, stores: sqliteOnly},
 }
 
 // p01 is the kill loop, as often as a check can wait for.
