@@ -83,8 +83,9 @@ var mutants = []mutant{
 	{"a vendor's wish for a pause is ignored", "U10", []edit{
 		{"internal/backend/backend.go", "time.Until(time.Unix(0, b.coolUntil.Load())); rest > 0 {", "time.Until(time.Unix(0, b.coolUntil.Load())); rest > time.Hour {"},
 	}},
-	{"an IPv4 address in the form of an IPv6 one is not seen as what it is", "A06", []edit{
+	{"an IPv4 address within an IPv6 one is not seen", "A06", []edit{
 		{"internal/outbound/check.go", "ip, port := target.Addr().Unmap(), target.Port()", "ip, port := target.Addr(), target.Port()"},
+		{"internal/outbound/check.go", "if purpose := specialPurpose(ip); purpose != \"\" {", "if purpose := specialPurpose(ip); purpose != \"\" && ip.Is4() {"},
 	}},
 	{"the guard judges the name and not the address that is dialled", "A09", []edit{
 		{"internal/outbound/outbound.go", "if refused := g.admit(target, plain); refused != nil {", "if refused := g.admit(target, plain); refused != nil && false {"},
