@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -187,6 +190,7 @@ type chatSession struct {
 
 // said is a message as the API tells it, as far as a chat shows it.
 type said struct {
+	ID      string `json:"id"`
 	Role    string `json:"role"`
 	Text    string `json:"text"`
 	Backend string `json:"backend"`
@@ -215,16 +219,20 @@ type spoken struct {
 func (s *chatSession) loop(ctx context.Context) error {
 	ctx, leave := context.WithCancelCause(ctx)
 	defer leave(nil)
-	inputs := make(chan spoken)
+	inputs, answered := make(chan spoken), make(chan struct{}, 1)
 	go func() { // reading cannot be interrupted; the process ends without waiting for it
 		for {
 			text, err := s.t.readMessage()
-			if err != nil && s.t.interactive {
-				leave(err)
-				return
+			if err == nil || !s.t.interactive {
+				inputs <- spoken{text, err}
 			}
-			inputs <- spoken{text, err}
+			if err == nil {
+				err = s.t.watch(answered)
+			}
 			if err != nil {
+				if s.t.interactive {
+					leave(err)
+				}
 				return
 			}
 		}
@@ -251,6 +259,7 @@ func (s *chatSession) loop(ctx context.Context) error {
 			case err != nil:
 				s.t.complain(err.Error())
 			}
+			answered <- struct{}{}
 		}
 	}
 }
@@ -319,21 +328,83 @@ func (s *chatSession) send(ctx context.Context, text string) error {
 			body["user"] = map[string]any{"id": s.options.user}
 		}
 	}
-	var turn struct {
-		Thread  threadHead `json:"thread"`
-		Replies []said     `json:"replies"`
+	body["stream"] = true
+	a := answer{session: s}
+	err := s.client.stream(ctx, path, body, a.take)
+	a.close()
+	if err == nil && !a.done {
+		err = errors.New("the answer is not complete: the server's connection ended before its end. --thread goes on with what was stored")
 	}
-	if err := s.client.call(ctx, "POST", path, body, &turn); err != nil {
-		return err
-	}
-	s.thread, s.backend = turn.Thread.ID, turn.Thread.Backend
-	for _, m := range turn.Replies {
-		s.t.say(m)
-	}
-	if len(turn.Replies) == 0 {
+	if err == nil && a.replies == 0 {
 		s.t.note("(no answer: the bot is switched off, a human has the thread, or the answer comes later)")
 	}
-	return nil
+	return err
+}
+
+// answer shows the answer to a message while it is told.
+type answer struct {
+	session *chatSession
+	telling string // the reply whose text is on the screen, without its end
+	replies int
+	done    bool
+}
+
+// take shows one event.
+func (a *answer) take(head http.Header, name string, data []byte) error {
+	s := a.session
+	switch name {
+	case "message", "done":
+		var turn struct {
+			Thread threadHead `json:"thread"`
+		}
+		if err := json.Unmarshal(data, &turn); err != nil {
+			return err
+		}
+		s.thread, s.backend = turn.Thread.ID, turn.Thread.Backend
+		a.done = name == "done"
+	case "delta":
+		var d struct {
+			MessageID string `json:"message_id"`
+			Text      string `json:"text"`
+		}
+		if err := json.Unmarshal(data, &d); err != nil {
+			return err
+		}
+		if a.telling != d.MessageID {
+			a.close()
+			a.telling = d.MessageID
+			s.t.begin(cmp.Or(head.Get("Chatmux-Backend"), s.backend, s.options.backend, "answer"), s.t.escape().Green)
+		}
+		s.t.more(d.Text)
+	case "reply":
+		var m said
+		if err := json.Unmarshal(data, &m); err != nil {
+			return err
+		}
+		a.replies++
+		if m.ID == a.telling {
+			a.telling = ""
+			s.t.end(m)
+			return nil
+		}
+		a.close()
+		s.t.say(m)
+	case "error":
+		var p problem
+		if err := json.Unmarshal(data, &p); err != nil {
+			return err
+		}
+		return &p
+	}
+	return nil // an event of a newer server's
+}
+
+// close ends the line of a reply that was not told to its end.
+func (a *answer) close() {
+	if a.telling != "" {
+		a.telling = ""
+		a.session.t.more("\n")
+	}
 }
 
 // threadHead is what a chat needs to know of a thread.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -126,20 +127,9 @@ func (c *client) get(ctx context.Context, path string, into any) error {
 
 // call makes one request. A refusal of the server's is a *problem.
 func (c *client) call(ctx context.Context, method, path string, body, into any) error {
-	var reader io.Reader
-	if body != nil {
-		b, err := json.Marshal(body)
-		if err != nil {
-			return err
-		}
-		reader = bytes.NewReader(b)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, c.url+path, reader)
+	req, err := c.request(ctx, method, path, body)
 	if err != nil {
 		return err
-	}
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := c.do(req)
 	if err != nil {
@@ -157,6 +147,67 @@ func (c *client) call(ctx context.Context, method, path string, body, into any) 
 		return fmt.Errorf("%s answered something that is not chatmux's JSON: is that a chatmux server? (%w)", c.url, err)
 	}
 	return nil
+}
+
+// stream makes one request and gives each event of the answer to take, with the head of
+// the answer. It ends with the answer, whether or not that is whole, or with an error of
+// take's. A refusal of the server's is a *problem.
+func (c *client) stream(ctx context.Context, path string, body any, take func(head http.Header, name string, data []byte) error) error {
+	req, err := c.request(ctx, http.MethodPost, path, body)
+	if err != nil {
+		return err
+	}
+	resp, err := c.do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode >= 400 {
+		b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+		if err != nil {
+			return fmt.Errorf("the answer of %s was cut: %w", c.url, err)
+		}
+		return c.refusal(resp, b)
+	}
+	// The server writes an event as lines of name and data, one of each, and a blank one.
+	lines := bufio.NewReader(io.LimitReader(resp.Body, maxAnswer))
+	var name string
+	var data []byte
+	for {
+		line, err := lines.ReadBytes('\n')
+		switch field, value, _ := bytes.Cut(bytes.TrimSuffix(line, []byte{'\n'}), []byte(": ")); {
+		case errors.Is(err, io.EOF): // what has no blank line behind it is no event
+			return nil
+		case err != nil:
+			return fmt.Errorf("the answer of %s was cut: %w", c.url, err)
+		case string(field) == "event":
+			name = string(value)
+		case string(field) == "data":
+			data = value
+		case len(line) == 1 && data != nil: // not after a heartbeat
+			if err := take(resp.Header, name, data); err != nil {
+				return err
+			}
+			name, data = "", nil
+		}
+	}
+}
+
+// request makes a request with a JSON body, or with none.
+func (c *client) request(ctx context.Context, method, path string, body any) (*http.Request, error) {
+	var reader io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		reader = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.url+path, reader)
+	if err == nil && body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	return req, err
 }
 
 // do sends a request with the key.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 // and a history of lines, or a pipe with plain lines.
 type terminal struct {
 	interactive bool
+	keys        *keyboard
 	editor      *term.Terminal
 	screen      *os.File
 	lines       *bufio.Reader
@@ -27,24 +29,25 @@ func openTerminal(in io.Reader, out io.Writer) (t *terminal, closeTerminal func(
 	if !isTerminal(in) || !isTerminal(out) {
 		return &terminal{lines: bufio.NewReader(in), out: out}, func() {}, nil
 	}
-	keyboard, screen := in.(*os.File), out.(*os.File)
-	before, err := term.MakeRaw(int(keyboard.Fd()))
+	typed, screen := in.(*os.File), out.(*os.File)
+	before, err := term.MakeRaw(int(typed.Fd()))
 	if err != nil {
 		return nil, nil, fmt.Errorf("taking the terminal over: %w", err)
 	}
+	keys := newKeyboard(typed)
 	editor := term.NewTerminal(struct {
 		io.Reader
 		io.Writer
-	}{keyboard, screen}, "")
+	}{keys, screen}, "")
 	if os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
 		editor.Escape = new(term.EscapeCodes)
 	}
 	editor.SetPrompt(string(editor.Escape.Cyan) + "you> " + string(editor.Escape.Reset))
 	editor.SetBracketedPasteMode(true)
-	t = &terminal{interactive: true, editor: editor, screen: screen, out: editor}
+	t = &terminal{interactive: true, keys: keys, editor: editor, screen: screen, out: editor}
 	return t, func() {
 		editor.SetBracketedPasteMode(false)
-		_ = term.Restore(int(keyboard.Fd()), before)
+		_ = term.Restore(int(typed.Fd()), before)
 		fmt.Fprint(screen, "\r\n") // the shell's prompt goes below ours
 	}, nil
 }
@@ -81,6 +84,69 @@ func (t *terminal) readMessage() (string, error) {
 	}
 }
 
+// watch waits until an answer is done. In a terminal nobody reads a line meanwhile, so
+// that the answer has the screen for itself: what is typed is kept for the next line.
+// Ctrl-D and Ctrl-C end it with io.EOF.
+func (t *terminal) watch(done <-chan struct{}) error {
+	if !t.interactive {
+		<-done
+		return nil
+	}
+	return t.keys.watch(done)
+}
+
+// keyboard stands between the keys and who reads them.
+type keyboard struct {
+	typed chan []byte // closed at the end
+	kept  []byte      // taken out, and not read yet
+}
+
+func newKeyboard(in io.Reader) *keyboard {
+	k := &keyboard{typed: make(chan []byte)}
+	go func() { // reading cannot be interrupted; the process ends without waiting for it
+		defer close(k.typed)
+		for {
+			b := make([]byte, 256)
+			n, err := in.Read(b)
+			if n > 0 {
+				k.typed <- b[:n]
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return k
+}
+
+// Read gives what was typed.
+func (k *keyboard) Read(p []byte) (int, error) {
+	if len(k.kept) == 0 {
+		k.kept = <-k.typed
+	}
+	if len(k.kept) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, k.kept)
+	k.kept = k.kept[n:]
+	return n, nil
+}
+
+// watch keeps what is typed until done; io.EOF where somebody leaves before.
+func (k *keyboard) watch(done <-chan struct{}) error {
+	for {
+		select {
+		case <-done:
+			return nil
+		case b, open := <-k.typed:
+			if !open || bytes.ContainsAny(b, "\x03\x04") {
+				return io.EOF
+			}
+			k.kept = append(k.kept, b...)
+		}
+	}
+}
+
 // say shows a reply.
 func (t *terminal) say(m said) {
 	who := m.Backend
@@ -91,7 +157,14 @@ func (t *terminal) say(m said) {
 	case m.Role == "operator" && m.Author.Name != "":
 		who = m.Author.Name
 	}
-	t.speak(who, t.escape().Green, m)
+	t.begin(who, t.escape().Green)
+	t.more(m.Text)
+	t.end(m)
+}
+
+// end ends a reply whose text is shown, with what it has beside that.
+func (t *terminal) end(m said) {
+	t.attached(m)
 	var suggestions []string
 	for _, s := range m.Suggestions {
 		if s.Title == "" {
@@ -105,18 +178,35 @@ func (t *terminal) say(m said) {
 }
 
 // recall shows what the person said before.
-func (t *terminal) recall(m said) { t.speak("you", t.escape().Cyan, m) }
+func (t *terminal) recall(m said) {
+	t.begin("you", t.escape().Cyan)
+	t.more(m.Text)
+	t.attached(m)
+}
 
-func (t *terminal) speak(who string, colour []byte, m said) {
+// begin says who speaks; more, what; attached ends it.
+func (t *terminal) begin(who string, colour []byte) {
 	mark := ">"
 	if !t.interactive {
 		mark = ":"
 	}
-	text := m.Text
-	for _, a := range m.Attachments {
-		text = strings.TrimPrefix(fmt.Sprintf("%s\n[%s %s]", text, a.Type, a.URL), "\n")
+	fmt.Fprintf(t.out, "%s%s%s%s ", colour, visible(who), mark, t.escape().Reset)
+}
+
+func (t *terminal) more(text string) { fmt.Fprint(t.out, visible(text)) }
+
+func (t *terminal) attached(m said) {
+	var list []string
+	if m.Text != "" {
+		list = append(list, "")
 	}
-	fmt.Fprintf(t.out, "%s%s%s%s %s\n", colour, visible(who), mark, t.escape().Reset, visible(text))
+	for _, a := range m.Attachments {
+		list = append(list, visible(fmt.Sprintf("[%s %s]", a.Type, a.URL)))
+	}
+	if len(m.Attachments) == 0 {
+		list = nil
+	}
+	fmt.Fprint(t.out, strings.Join(list, "\n")+"\n")
 }
 
 // note shows what chatmux itself has to say; a pipe carries replies only.
