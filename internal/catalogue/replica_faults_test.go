@@ -296,3 +296,42 @@ func i11(t testing.TB, s *scene) {
 	s.free(t, 5*time.Second)
 	s.db.intact(t)
 }
+
+// m07 watches a thread on one program and speaks in it on the other, and cuts every
+// connection to the database before each answer.
+func m07(t testing.TB, s *scene) {
+	f := s.sail(s.usual(), 2)
+	speaking, watching := f.at(0), f.at(1)
+	thread := speaking.begin("solo", "hello")
+	seen := watching.follow("/v1/threads/"+thread+"/events", nil, "Last-Event-ID", "0")
+	told := func() event {
+		for {
+			e, ok := seen.next()
+			if !ok {
+				t.Fatal("who watches is told of no end")
+			}
+			if e.name == "done" || e.name == "error" {
+				return e
+			}
+		}
+	}
+	told()
+	for round := range times(3, 100) {
+		text := fmt.Sprintf("round %d", round)
+		release := s.a.holds()
+		answered := make(chan answer, 1)
+		go func() { answered <- speaking.next(thread, text) }()
+		s.a.await(t, round+2)
+		s.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+		release()
+		message := (<-answered).turn().Message.ID
+		since := time.Now()
+		if e := told(); e.part().turn.Message.ID != message {
+			t.Errorf("%s: who watches is told %s: %s", text, e.name, e.data)
+		}
+		if took := time.Since(since); took > 10*time.Second {
+			t.Errorf("%s: who watches is told after %v", text, took)
+		}
+	}
+	seen.leave()
+}

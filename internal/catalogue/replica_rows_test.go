@@ -14,5 +14,5 @@ var replicaRows = []row{
 	{id: "M04", promise: "leases_go_by_the_databases_clock", tier: inside, because: "internal/store TestM04LeasesGoByTheDatabasesClock"},
 	{id: "M05", promise: "what_clients_saw_can_be_put_in_one_order", run: m05, stores: postgresOnly},
 	{id: "M06", promise: "each_replica_keeps_the_rate_by_itself", run: m06, stores: postgresOnly},
-	{id: "M07", promise: "a_lost_notice_is_caught_up", tier: notYet, because: "needs live events"},
+	{id: "M07", promise: "a_lost_notice_is_caught_up", run: m07, stores: postgresOnly},
 }

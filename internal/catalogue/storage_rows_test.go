@@ -34,7 +34,7 @@ var storageRows = []row{
 	{id: "D12", promise: "a_fail_over_sends_nothing_by_itself", run: d12, stores: postgresOnly},
 	{id: "D13", promise: "long_threads_are_paged_fast", tier: bench, because: "a percentile over 10 million messages"},
 	{id: "D14", promise: "both_stores_give_the_same", tier: inside, because: "internal/catalogue TestFaults"},
-	{id: "D15", promise: "one_thread_id_makes_one_thread", tier: notYet, because: "needs the dialect in which a client names the thread"},
+	{id: "D15", promise: "one_thread_id_makes_one_thread", run: d15},
 }
 
 func d01(t testing.TB, s *scene) {
@@ -313,4 +313,34 @@ func d07(t testing.TB, s *scene) {
 	if got := s.query("SELECT version_id FROM goose_db_version WHERE is_applied ORDER BY version_id"); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("schema versions %v, want %v", got, want)
 	}
+}
+
+// d15 creates one thread many times at once, by the API in which a client names it.
+func d15(t testing.TB, s *scene) {
+	h := s.serve(s.usual())
+	const api = "/sitegpt/api/v0/chatbots/365062873485935184"
+	names := times(2, 50)
+	for n := range names {
+		id := fmt.Sprintf("order-help-%d", n)
+		together(64, func(int) {
+			made := read[struct {
+				Data struct{ Thread struct{ ThreadID string } }
+			}](h.call("POST", api+"/threads", object{"threadId": id, "mode": "AI", "chatUserEmail": nil}), 200)
+			if made.Data.Thread.ThreadID != id {
+				t.Errorf("%s is made as %s", id, made.Data.Thread.ThreadID)
+			}
+		})
+		if threads := s.count("SELECT COUNT(*) FROM threads"); threads != n+1 {
+			t.Fatalf("%d threads of %d names", threads, n+1)
+		}
+		said := read[struct {
+			Data struct {
+				Message struct{ Answer struct{ Text string } }
+			}
+		}](h.call("POST", api+"/message", object{"message": "hello", "from": "USER", "threadId": id}), 200)
+		if said.Data.Message.Answer.Text != answered("hello") {
+			t.Errorf("%s answers %q", id, said.Data.Message.Answer.Text)
+		}
+	}
+	s.db.intact(t)
 }
