@@ -32,7 +32,8 @@ func newMeter(out io.Writer, silent bool, what string, total int64) *meter {
 	if total == 0 {
 		style, after = mpb.SpinnerStyle().PositionLeft(), after[1:]
 	}
-	m.bar = m.bars.New(total, style, mpb.PrependDecorators(decor.Name(what+"  ")), mpb.AppendDecorators(after...), mpb.BarRemoveOnComplete())
+	// A total that a bar is made with cannot be changed: say gives it.
+	m.bar = m.bars.New(0, style, mpb.PrependDecorators(decor.Name(what+"  ")), mpb.AppendDecorators(after...), mpb.BarRemoveOnComplete())
 	return m
 }
 

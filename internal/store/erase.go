@@ -19,30 +19,70 @@ type Erasure struct {
 	CreatedAt time.Time
 }
 
+// eraseBatch is how many messages, or events, of a thread are erased in one commit.
+const eraseBatch = 2000
+
 // EraseThread erases a thread with its messages, bindings, attempts and keys, and in
 // the same commit notes the conversations that vendors have of it, each once: nothing
 // is forgotten by a crash. They are due at a moment; whoever erases one at its vendor
-// calls EndErasures. What a vendor cannot erase is not taken up again. ErrNotFound; ErrBusy while a send holds the thread.
-func (s *Store) EraseThread(ctx context.Context, tenant, id string, now, due time.Time) (open []Erasure, err error) {
-	err = s.db.write(ctx, func(tx *session) error {
-		open, err = tx.eraseThread(tenant, id, now, due)
-		return err
-	})
+// calls EndErasures. ErrNotFound; ErrBusy while a send holds the thread.
+//
+// Of a long thread, messages go in commits of their own before: nobody is held up, and
+// where it is cut off in between, the rest of it is still there to be erased.
+func (s *Store) EraseThread(ctx context.Context, tenant, id string, now, due time.Time) ([]Erasure, error) {
+	return s.erase(ctx, tenant, id, time.Time{}, now, due)
+}
+
+// erase is EraseThread; where untouched is a moment, it is ErrChanged if something has
+// changed the thread since.
+func (s *Store) erase(ctx context.Context, tenant, id string, untouched, now, due time.Time) (open []Erasure, err error) {
 	s.erased.Store(true)
-	if err != nil {
-		return nil, err
+	for {
+		gone := 0
+		err := s.db.write(ctx, func(tx *session) (err error) {
+			if gone, err = tx.thin(tenant, id, untouched); err == nil && gone == 0 {
+				open, err = tx.eraseThread(tenant, id, now, due)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if gone == 0 {
+			return open, nil
+		}
 	}
-	return open, nil
+}
+
+// thin erases a part of a thread that is too long to be erased at once, and returns how
+// many rows that were; 0 where the rest can go as a whole.
+func (s *session) thin(tenant, id string, untouched time.Time) (int, error) {
+	state, err := s.state(tenant, id)
+	if err != nil {
+		return 0, err
+	}
+	if state.held() {
+		return 0, ErrBusy
+	}
+	t, err := s.thread(tenant, id, false)
+	if err != nil {
+		return 0, err
+	}
+	if !untouched.IsZero() && !t.UpdatedAt.Before(untouched) {
+		return 0, ErrChanged
+	}
+	if t.MessageCount <= eraseBatch {
+		return 0, nil
+	}
+	messages, err := s.exec(thinMessages, id, int64(eraseBatch))
+	if err != nil {
+		return 0, err
+	}
+	events, err := s.exec(thinEvents, id, int64(eraseBatch))
+	return int(messages + events), err
 }
 
 func (s *session) eraseThread(tenant, id string, now, due time.Time) ([]Erasure, error) {
-	state, err := s.state(tenant, id)
-	if err != nil {
-		return nil, err
-	}
-	if state.held() {
-		return nil, ErrBusy
-	}
 	t, err := s.thread(tenant, id, false)
 	if err != nil {
 		return nil, err
@@ -128,12 +168,12 @@ func (s *Store) EndErasures(ctx context.Context, list []Erasure) error {
 	})
 }
 
-// purgeBatch is how many threads share a commit when many are erased.
+// purgeBatch is how many threads are looked for at once when many are erased.
 const purgeBatch = 20
 
 // Purge erases up to limit threads of all tenants that nothing has changed since a
-// moment, as EraseThread does, and returns how many. It works in small commits. A thread
-// that a send holds stays; what vendors have of the others is due at once.
+// moment, as EraseThread does, each in a commit of its own, and returns how many. A
+// thread that a send holds stays; what vendors have of the others is due at once.
 func (s *Store) Purge(ctx context.Context, before, now time.Time, limit int) (total int, err error) {
 	for tenant := ""; total < limit; {
 		next, found, err := s.NextTenant(ctx, tenant)
@@ -143,10 +183,11 @@ func (s *Store) Purge(ctx context.Context, before, now time.Time, limit int) (to
 		tenant = next
 		for total < limit {
 			n, err := s.purgeTenant(ctx, tenant, before, now, min(purgeBatch, limit-total))
+			total += n
 			if err != nil {
 				return total, err
 			}
-			if total += n; n == 0 {
+			if n == 0 {
 				break
 			}
 		}
@@ -156,32 +197,20 @@ func (s *Store) Purge(ctx context.Context, before, now time.Time, limit int) (to
 
 func (s *Store) purgeTenant(ctx context.Context, tenant string, before, now time.Time, limit int) (n int, err error) {
 	var ids []string
-	err = s.db.read(ctx, func(tx *session) error { // most of the time there is nothing to write
+	err = s.db.read(ctx, func(tx *session) error {
 		ids, err = tx.untouched(tenant, before, limit)
 		return err
 	})
-	if err != nil || len(ids) == 0 {
-		return 0, err
+	for _, id := range ids {
+		_, err := s.erase(ctx, tenant, id, before, now, now)
+		switch {
+		case errors.Is(err, ErrBusy), errors.Is(err, ErrChanged), errors.Is(err, ErrNotFound): // somebody was faster
+		case err != nil:
+			return n, err
+		default:
+			n++
+		}
 	}
-	err = s.db.write(ctx, func(tx *session) error {
-		n = 0
-		ids, err := tx.untouched(tenant, before, limit)
-		if err != nil {
-			return err
-		}
-		for _, id := range ids {
-			_, err := tx.eraseThread(tenant, id, now, now)
-			switch {
-			case errors.Is(err, ErrBusy), errors.Is(err, ErrNotFound):
-			case err != nil:
-				return err
-			default:
-				n++
-			}
-		}
-		return nil
-	})
-	s.erased.Store(true)
 	return n, err
 }
 

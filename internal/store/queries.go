@@ -109,6 +109,8 @@ const (
 	insertErasure
 	postponeErasure
 	deleteErasure
+	thinMessages
+	thinEvents
 	moveMessages
 	settleMoved
 	saveImport
@@ -352,6 +354,10 @@ var queries = [queryCount]string{
 		tries = 0, due = $9, created_at = $10`,
 	postponeErasure: `UPDATE erasures SET tries = tries + 1, due = $5 WHERE thread_id = $1 AND seq = $2 AND tenant = $3 AND tries = $4`,
 	deleteErasure:   `DELETE FROM erasures WHERE thread_id = $1 AND seq = $2 AND tenant = $3`,
+	thinMessages: `DELETE FROM messages WHERE thread_id = $1 AND seq IN (
+		SELECT m.seq FROM messages m WHERE m.thread_id = $1 ORDER BY m.seq LIMIT $2)`,
+	thinEvents: `DELETE FROM events WHERE thread_id = $1 AND seq IN (
+		SELECT v.seq FROM events v WHERE v.thread_id = $1 ORDER BY v.seq LIMIT $2)`,
 
 	moveMessages: `UPDATE messages SET seq = -(seq + $3) WHERE thread_id = $1 AND seq > $2`,
 	settleMoved:  `UPDATE messages SET seq = -seq WHERE thread_id = $1 AND seq < 0`,

@@ -177,6 +177,33 @@ func erasedThreadLeavesItsConversationsToErase(t *testing.T, f *fixture) {
 	f.same("the end", due(1000), []Erasure(nil))
 }
 
+func longThreadIsErasedInSteps(t *testing.T, f *fixture) {
+	thread, other := newThread("acme"), f.thread("acme")
+	kept := f.say(other, "kept")
+	var messages []normalize.Message
+	for range 2*eraseBatch + 3 {
+		messages = append(messages, userMessage(thread.ID, "word"))
+	}
+	f.must(f.Import(t.Context(), []Arrival{{Thread: StoredThread{Thread: thread}, Messages: messages}}))
+	f.say(thread, "and one more")
+	m := userMessage(thread.ID, "wait")
+	f.begin(thread, m, "e")
+	f.wantErr("while a send holds it", f.erase(t.Context(), "acme", thread.ID, t0), ErrBusy)
+	if n := f.count("SELECT COUNT(*) FROM messages WHERE thread_id = $1", thread.ID); n != len(messages)+3 {
+		t.Errorf("%d messages are left of a thread that is not erased", n)
+	}
+	f.end(thread, m, "e", normalize.StatusSent)
+	f.must(f.erase(t.Context(), "acme", thread.ID, t0))
+	for _, table := range []string{"threads", "messages", "events"} {
+		if n := f.count("SELECT COUNT(*) FROM " + table); n != map[string]int{"threads": 1, "messages": 2, "events": f.count("SELECT COUNT(*) FROM events WHERE thread_id = $1", other.ID)}[table] {
+			t.Errorf("%d rows are left in %s", n, table)
+		}
+	}
+	if got := f.transcript(other); len(got) != 2 || got[0].ID != kept.ID {
+		t.Errorf("the other thread has %d messages now", len(got))
+	}
+}
+
 func purgeTakesOldThreadsThatNobodyHolds(t *testing.T, f *fixture) {
 	var kept []normalize.Thread
 	for _, tenant := range []string{"acme", "other"} {

@@ -84,6 +84,7 @@ func testStore(t *testing.T, open func(t *testing.T) *Store) {
 		"ImportedThreadIsAsItWas":                     importedThreadIsAsItWas,
 		"ImportIsWholeOrNothing":                      importIsWholeOrNothing,
 		"ErasedThreadLeavesItsConversationsToErase":   erasedThreadLeavesItsConversationsToErase,
+		"LongThreadIsErasedInSteps":                   longThreadIsErasedInSteps,
 		"PurgeTakesOldThreadsThatNobodyHolds":         purgeTakesOldThreadsThatNobodyHolds,
 		"NewsIsStoredOnceHoweverOftenItIsTold":        newsIsStoredOnceHoweverOftenItIsTold,
 		"NewsWaitsForTheSendThatHoldsTheThread":       newsWaitsForTheSendThatHoldsTheThread,
