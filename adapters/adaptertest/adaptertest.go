@@ -47,6 +47,10 @@ type Vendor struct {
 	// NoReplies is for a vendor that only takes a message: its answer comes later,
 	// by another way, and Send gives no replies.
 	NoReplies bool
+
+	// Webhook says how the vendor calls webhooks, where the adapter has the talent
+	// adapters.WebhookReceiver.
+	Webhook Webhook
 }
 
 // StreamError is an event that tells an error.
@@ -107,7 +111,7 @@ func casesOf(v Vendor) []promise {
 }
 
 func everyCase() []promise {
-	once := slices.Concat(specCases, sendCases, faultCases, secretCases, resourceCases, talentCases)
+	once := slices.Concat(specCases, sendCases, faultCases, secretCases, resourceCases, talentCases, webhookCases)
 	return slices.Concat(once, streamed(once), streamCases)
 }
 

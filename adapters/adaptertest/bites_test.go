@@ -465,6 +465,68 @@ func TestSuiteNamesThePromiseThatIsBroken(t *testing.T) {
 		{name: "has a twin that takes any key", breaks: "twin_refuses_a_wrong_key", vendor: func(v *Vendor) {
 			v.Spec.Twin = func(adapters.Settings) http.Handler { return newModelTwin(normalize.Secret{}) }
 		}},
+		{name: "takes any signature", breaks: "webhook_is_the_vendors", change: func(m *model) {
+			m.news = func(d adapters.Delivery, _ adapters.News, _ error) (adapters.News, error) {
+				d.Header = http.Header{"X-Sum": {modelSum(d.Body, d.Secret.Reveal())}}
+				return m.receive(d)
+			}
+		}},
+		{name: "tells what it refuses", breaks: "webhook_is_the_vendors", change: func(m *model) {
+			m.news = func(_ adapters.Delivery, news adapters.News, err error) (adapters.News, error) {
+				news.Remote.ThreadID = "t"
+				return news, err
+			}
+		}},
+		{name: "makes ids up", breaks: "webhook_examples", change: func(m *model) {
+			n := 0
+			m.news = func(_ adapters.Delivery, news adapters.News, err error) (adapters.News, error) {
+				for i := range news.Messages {
+					n++
+					news.Messages[i].RemoteID = strings.Repeat("x", n)
+				}
+				return news, err
+			}
+		}},
+		{name: "tells another conversation", breaks: "webhook_examples webhook_text_is_intact", change: func(m *model) {
+			m.news = func(_ adapters.Delivery, news adapters.News, err error) (adapters.News, error) {
+				news.Remote.ThreadID += "x"
+				return news, err
+			}
+		}},
+		{name: "trims what comes by webhook", breaks: "webhook_text_is_intact", change: func(m *model) {
+			m.news = func(_ adapters.Delivery, news adapters.News, err error) (adapters.News, error) {
+				for i := range news.Messages {
+					news.Messages[i].Text = strings.TrimSpace(news.Messages[i].Text)
+				}
+				return news, err
+			}
+		}},
+		{name: "takes the bot for the person", breaks: "webhook_text_is_intact", change: func(m *model) {
+			m.news = func(_ adapters.Delivery, news adapters.News, err error) (adapters.News, error) {
+				for i := range news.Messages {
+					news.Messages[i].Role = normalize.RoleUser
+				}
+				return news, err
+			}
+		}},
+		{name: "refuses news that it does not know", breaks: "webhook_strange_is_passed_over", change: func(m *model) {
+			m.news = func(_ adapters.Delivery, news adapters.News, err error) (adapters.News, error) {
+				if err == nil && news.Record == nil && len(news.Messages) == 0 {
+					err = &normalize.Error{Kind: normalize.KindInvalidRequest}
+				}
+				return news, err
+			}
+		}},
+		{name: "takes broken JSON for nothing", breaks: "webhook_broken_is_invalid_json", change: func(m *model) {
+			m.news = func(_ adapters.Delivery, news adapters.News, err error) (adapters.News, error) {
+				if e := normalize.AsError(err); e != nil && e.Kind == normalize.KindInvalidJSON {
+					return adapters.News{}, nil
+				}
+				return news, err
+			}
+		}},
+		{name: "has no examples of webhooks", breaks: "webhook_examples", vendor: func(v *Vendor) { v.Webhook.Examples = nil }},
+		{name: "waits for no webhook", breaks: "later_answers_can_be_looked_up", change: func(m *model) { m.patience = 0 }},
 		{name: "answers what should come later", breaks: "healthy_reply", vendor: func(v *Vendor) { v.NoReplies = true }},
 	} {
 		t.Run(mutant.name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package adaptertest
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"chatmux/adapters"
 	"chatmux/internal/sandbox/bot"
@@ -32,6 +34,7 @@ func modelVendor(change func(*model)) Vendor {
 			Open: func(s adapters.Settings, env adapters.Env) (adapters.Adapter, error) {
 				settings := *s.(*modelSettings)
 				m := &model{settings: settings, env: env}
+				m.patience = time.Second
 				m.text, m.remote = func(s string) string { return s }, func(r normalize.Remote) normalize.Remote { return r }
 				m.outcome = func(r adapters.Reply, err error) (adapters.Reply, error) { return r, err }
 				if change != nil {
@@ -47,6 +50,14 @@ func modelVendor(change func(*model)) Vendor {
 			TwinPath: "/api",
 		},
 		Settings: func() adapters.Settings { return &modelSettings{APIKey: normalize.NewSecret(plantedKey)} },
+		Webhook: Webhook{
+			Examples: []WebhookExample{
+				{Body: `{"id":"7","thread":"t","said":"hello"}`, Thread: "t", Says: []string{"assistant: hello"}},
+				{Body: `{"call":"c"}`, Record: "c"},
+			},
+			Say:  func(text string) []byte { return encode(map[string]string{"thread": "c-1", "said": text}) },
+			Sign: func(body []byte, secret string) http.Header { return http.Header{"X-Sum": {modelSum(body, secret)}} }, Covers: true, Demands: true,
+		},
 		StreamErrors: []StreamError{
 			{Data: `{"error":429}`, Kind: normalize.KindRateLimited},
 			{Data: `{"error":500,"because":"of ` + plantedKey + `"}`, Kind: normalize.KindVendorFault},
@@ -95,6 +106,10 @@ type model struct {
 	next   func(told *vendorhttp.Telling, data []byte, err error) ([]byte, error) // after the next event
 	say    func(told *vendorhttp.Telling, literal string) error                   // a piece of the text
 	emit   func(func(adapters.Delta) error) func(adapters.Delta) error            // before it is called
+
+	news func(d adapters.Delivery, told adapters.News, err error) (adapters.News, error) // what ReceiveWebhook returns
+
+	patience time.Duration // for its webhook
 
 	credulous bool   // it takes the answer of any conversation
 	shy       bool   // it asks for no stream
@@ -278,6 +293,41 @@ func encode(v any) []byte {
 	enc.SetEscapeHTML(false)
 	_ = enc.Encode(v)
 	return b.Bytes()
+}
+
+func modelSum(body []byte, secret string) string {
+	return fmt.Sprintf("%x", sha256.Sum256(append([]byte(secret), body...)))
+}
+
+func (m *model) AnswersLater() time.Duration { return m.patience }
+
+func (m *model) ReceiveWebhook(d adapters.Delivery) (adapters.News, error) {
+	news, err := m.receive(d)
+	if m.news != nil {
+		return m.news(d, news, err)
+	}
+	return news, err
+}
+
+func (m *model) receive(d adapters.Delivery) (news adapters.News, err error) {
+	if sums := d.Header["X-Sum"]; len(sums) != 1 || sums[0] != modelSum(d.Body, d.Secret.Reveal()) {
+		return news, &normalize.Error{Kind: normalize.KindUnauthenticated}
+	}
+	if !json.Valid(d.Body) {
+		return news, &normalize.Error{Kind: normalize.KindInvalidJSON}
+	}
+	var told struct{ ID, Thread, Said, Call string }
+	switch err := json.Unmarshal(d.Body, &told); {
+	case err != nil:
+	case told.Call != "":
+		news.Record = &adapters.VendorRecord{Kind: "call", ID: told.Call, Raw: d.Body}
+	case told.Thread != "" && told.Said != "":
+		news.Remote.ThreadID = told.Thread
+		m := spoken(told.Said)
+		m.RemoteID = told.ID
+		news.Messages = []normalize.Message{m}
+	}
+	return news, nil
 }
 
 func (m *model) ListMessages(ctx context.Context, remote normalize.Remote, page adapters.Page) (adapters.MessagePage, error) {

@@ -1,6 +1,7 @@
 package conversations
 
 import (
+	"fmt"
 	"testing"
 
 	"chatmux/adapters"
@@ -10,6 +11,11 @@ import (
 
 // otherID is a conversation that is never spoken in.
 const otherID = "00000000-0000-4000-8000-000000000000"
+
+// replyWebhook is the vendor's own sample.
+const replyWebhook = `{"id": "36f675cc-81e7-4ef5-a8e2-5d940ed90475", "conversation": "` + conversationID + `", "sender": {"id": 7, "name": "bot", "avatar": "https://cdn.example.test/b.png"},
+ "type": "outgoing", "content": "We open at nine.", "feedback": null, "created_at": "1772619331000", "attachments": [],
+ "citations": [{"id": "6b0d549b-6f03-475a-9600-a35a099950d8", "filename": "hours.jsonl", "file": "https://cdn.example.test/h", "fileType": "jsonl", "size": 120, "status": "done", "document": "8d116ece-1738-47d9-bd9c-172411e20b8f", "createdAt": "1772000000000"}]}`
 
 func TestConformance(t *testing.T) {
 	settings := func() *Settings {
@@ -26,6 +32,24 @@ func TestConformance(t *testing.T) {
 				Settings:  func() adapters.Settings { s := settings(); change(s); return s },
 				Key:       apiKey,
 				NoReplies: name == "messages",
+				Webhook: adaptertest.Webhook{
+					Examples: []adaptertest.WebhookExample{
+						{Body: replyWebhook, Thread: conversationID, Says: []string{"assistant: We open at nine."}},
+						{ // as the vendor's sample proxy reads it
+							Body:   `{"id":7,"conversation_id":"c","type":"outgoing","content":"x","createdAt":1772619331000}`,
+							Thread: "c", Says: []string{"assistant: x"},
+						},
+						{
+							Body:   `{"id":"m","conversation":"c","type":"outgoing","content":null,"attachments":[{"id":"a","type":"image","file":"https://x.test/a"}]}`,
+							Thread: "c", Says: []string{"assistant: "},
+						},
+						{Body: `{"id":"m","conversation":"c","type":"incoming","content":"hello"}`, Thread: "c", Says: []string{"user: hello"}},
+					},
+					Say: func(text string) []byte {
+						return fmt.Appendf(nil, `{"id":"m-1","conversation":"c-1","type":"outgoing","content":%s}`, normalize.AppendString(nil, text))
+					},
+					Strange: []string{`{"conversation":"c","content":7}`, `{"conversation":"c","content":""}`, `{"content":"x"}`},
+				},
 				StreamErrors: []adaptertest.StreamError{
 					{Data: `{"detail":"Request was throttled. Expected available in 7 seconds."}`, Kind: normalize.KindRateLimited},
 					{Data: `{"detail":"Invalid API key ` + apiKey + `."}`, Kind: normalize.KindUnauthorized},
