@@ -102,6 +102,7 @@ func (s *session) eraseThread(tenant, id string, now, due time.Time) ([]Erasure,
 		}
 		open = append(open, e)
 	}
+	s.tell(id)
 	if err := s.do(deleteThread, id, tenant); err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ type Entry struct {
 	Pieces    []int            // of delta: the bytes of the reply's text that each piece appended
 	Replies   []string         // of done
 	Failure   *normalize.Error // of error
+	Moved     bool             // of thread: another backend has it now; not kept
 }
 
 // Recorded is an entry of a thread's log.
@@ -100,15 +101,24 @@ func (d entryDoc) entry(threadID string) Entry {
 	return e
 }
 
-// record writes down what happened, after the events that state knows of, and moves
-// state on.
+// record writes down what happened, after the events that state knows of, together with
+// its deliveries, and moves state on.
 func (s *session) record(threadID string, state *threadState, entries ...Entry) error {
 	if len(entries) == 0 {
 		return nil
 	}
 	doc, positions := encodeEntries(entries)
 	state.lastEvent += positions
-	return s.do(insertEvents, threadID, state.lastEvent, doc)
+	s.tell(threadID)
+	if err := s.do(insertEvents, threadID, state.lastEvent, doc); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := s.postEntry(state.tenant, threadID, e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Events returns what happened in a thread after a position, oldest first, with the
@@ -213,6 +223,7 @@ func (s *Store) SavePartial(ctx context.Context, threadID, epoch string, p Parti
 		if err == nil && n == 0 {
 			err = ErrLost
 		}
+		tx.tell(threadID)
 		return err
 	})
 }

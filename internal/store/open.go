@@ -48,6 +48,10 @@ type database interface {
 	// shared says that other processes may use the database too.
 	shared() bool
 	scrub(ctx context.Context) (bool, error) // see Store.Scrub
+	// outbox is who has to know of what is written.
+	outbox() *postbox
+	// follow tells what others have written, until ctx ends.
+	follow(ctx context.Context, told func(news))
 	close() error
 }
 

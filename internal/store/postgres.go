@@ -43,6 +43,9 @@ var postgresDialect = strings.NewReplacer(
 
 // postgres is a database on a server, by way of a pool of connections.
 type postgres struct {
+	postbox
+	name    string // of this process among those that share the database
+	news    newsletter
 	pool    *pgxpool.Pool
 	log     *zap.Logger
 	texts   [queryCount]string
@@ -72,7 +75,10 @@ func openPostgres(ctx context.Context, dsn string, log *zap.Logger) (database, e
 		return nil, err
 	}
 	connect := config.ConnConfig.ConnectTimeout
-	db := &postgres{pool: pool, log: log, stop: stop, connect: connect, budget: connect + workTimeout}
+	db := &postgres{pool: pool, log: log, stop: stop, connect: connect, budget: connect + workTimeout, name: rand.Text()}
+	db.news.due = make(chan struct{}, 1)
+	db.announce = db.news.add
+	db.background.Go(func() { db.publish(life) })
 	for q, text := range queries {
 		db.texts[q] = postgresDialect.Replace(text)
 	}

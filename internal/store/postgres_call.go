@@ -99,6 +99,10 @@ func (db *postgres) read(ctx context.Context, run func(*session) error) error {
 // change by somebody else of a row that is written or locked here ends in a
 // serialization failure, never in a write by what is not true any more.
 func (db *postgres) write(ctx context.Context, run func(*session) error) error {
+	return db.spread(run, func(run func(*session) error) error { return db.transact(ctx, run) })
+}
+
+func (db *postgres) transact(ctx context.Context, run func(*session) error) error {
 	return db.call(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		sign := &doubt{connection: nameOf(conn), token: rand.Text()}
 		statements := &pgStatements{conn: conn, texts: &db.texts}

@@ -38,6 +38,10 @@ const (
 	selectTaken
 	selectErasures
 	selectUntouched
+	selectDelivery
+	selectDeliveryOf
+	countPending
+	countDead
 	selectUses
 	selectConversation
 	selectInFlight
@@ -115,6 +119,14 @@ const (
 	settleMoved
 	saveImport
 	deleteImport
+	insertDelivery
+	claimDeliveries
+	endDelivery
+	reviveDelivery
+	deleteDelivered
+	deleteDead
+	deleteOrphans
+	freeDeliveries
 
 	queryCount
 )
@@ -132,6 +144,9 @@ const (
 	messageColumns = `m.seq, m.id, m.thread_id, m.role, m.type, m.status, m.reason, m.text, m.backend, m.remote_id,
 		m.in_reply_to, m.doc, m.created_at`
 	messageTables = `messages m JOIN threads t ON t.id = m.thread_id`
+
+	deliveryColumns = `id, tenant, endpoint, topic, thread_id, message_id, status, tries, due, response, failure,
+		tried_at, created_at`
 )
 
 // uncertain holds for an attempt x after which a vendor may have the message: bytes of
@@ -239,6 +254,11 @@ var queries = [queryCount]string{
 		WHERE c.due <= $1 AND NOT EXISTS (SELECT 1 FROM sends s WHERE s.thread_id = c.thread_id) ORDER BY c.due, c.thread_id LIMIT $2`,
 	selectVendorRecords: `SELECT r.id, COALESCE(r.thread_id, ''), r.raw, r.received_at FROM vendor_records r
 		WHERE r.vendor = $1 AND r.bot = $2 AND r.kind = $3 AND r.id > $4 ORDER BY r.id LIMIT $5`,
+	// The clock is read once, in a query of its own: so the index ends where what is due ends.
+	selectDelivery:   `SELECT d.id FROM deliveries d WHERE d.endpoint = $1 AND d.status = 'pending' AND d.due <= (SELECT {now}) LIMIT 1`,
+	selectDeliveryOf: `SELECT ` + deliveryColumns + ` FROM deliveries d WHERE d.id = $1 AND d.tenant = $2`,
+	countPending:     `SELECT d.endpoint, COUNT(*), MIN(d.created_at) FROM deliveries d WHERE d.status = 'pending' GROUP BY d.endpoint`,
+	countDead:        `SELECT d.endpoint, COUNT(*) FROM deliveries d WHERE d.status = 'dead' GROUP BY d.endpoint`,
 
 	begin:    `{begin}`,
 	commit:   `COMMIT`,
@@ -364,6 +384,23 @@ var queries = [queryCount]string{
 	saveImport: `INSERT INTO imports (tenant, id, cursor, report, updated_at) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (tenant, id) DO UPDATE SET cursor = $3, report = $4, updated_at = $5`,
 	deleteImport: `DELETE FROM imports WHERE tenant = $1 AND id = $2`,
+	insertDelivery: `INSERT INTO deliveries (id, tenant, endpoint, topic, thread_id, message_id, status, tries, due, owner, response, failure,
+		tried_at, created_at) VALUES ($1, $2, $3, $4, $5, $6, 'pending', 0, {now}, '', 0, '', 0, {now})`,
+	claimDeliveries: `WITH mine AS MATERIALIZED (SELECT t.id FROM deliveries t WHERE t.endpoint = $3 AND t.status = 'pending'
+		AND t.due <= (SELECT {now}) ORDER BY t.due LIMIT $4{skip})
+		UPDATE deliveries SET owner = $1, due = {now} + $2, tries = tries + 1, tried_at = {now}
+		WHERE id IN (SELECT mine.id FROM mine) RETURNING ` + deliveryColumns,
+	endDelivery: `UPDATE deliveries SET status = $3, due = {now} + $4, owner = '', response = $5, failure = $6, tried_at = {now}
+		WHERE id = $1 AND owner = $2`,
+	reviveDelivery: `UPDATE deliveries SET status = 'pending', due = {now}, tries = 0, owner = ''
+		WHERE id = $1 AND tenant = $2 AND (owner = '' OR due <= {now})`,
+	deleteDelivered: `DELETE FROM deliveries WHERE id IN (SELECT d.id FROM deliveries d
+		WHERE d.status = 'delivered' AND d.tried_at < $1 ORDER BY d.tried_at LIMIT $2)`,
+	deleteDead: `DELETE FROM deliveries WHERE id IN (SELECT d.id FROM deliveries d
+		WHERE d.status = 'dead' AND d.tried_at < $1 ORDER BY d.tried_at LIMIT $2)`,
+	deleteOrphans: `DELETE FROM deliveries WHERE id IN (SELECT d.id FROM deliveries d
+		WHERE d.status = 'pending' AND d.due < $1 LIMIT $2)`,
+	freeDeliveries: `UPDATE deliveries SET owner = '', due = {now} WHERE status = 'pending' AND owner <> ''`,
 }
 
 // anyMessage holds where there is a message with one of n ids.

@@ -25,7 +25,8 @@ const (
 
 // Recover settles the sends of runs that are dead: a pending message that no vendor
 // can have becomes failed, one that a vendor may have unknown; their
-// threads are free and their keys do not run any more. Nothing is sent.
+// threads are free and their keys do not run any more, and deliveries that they were
+// trying are due again. Nothing is sent.
 //
 // Call it before the first Accept. As a SQLite database is held by one process, all
 // sends that are found in flight then are of dead runs. A PostgreSQL database may be
@@ -34,6 +35,13 @@ const (
 func (s *Store) Recover(ctx context.Context, now time.Time) (Recovered, error) {
 	if s.db.shared() {
 		return s.settleDead(ctx, now, 0, math.MaxInt)
+	}
+	err := s.db.write(ctx, func(tx *session) error {
+		_, err := tx.exec(freeDeliveries)
+		return err
+	})
+	if err != nil {
+		return Recovered{}, err
 	}
 	return s.settleDead(ctx, now, math.MaxInt64/2, math.MaxInt)
 }
@@ -153,6 +161,7 @@ func (s *session) settle(threadID, messageID, attemptID string, now time.Time) (
 			return status, false, err
 		}
 		doc, positions := encodeEntries(append(entries, Entry{Type: normalize.EventError, MessageID: messageID, Failure: interrupted(status)}))
+		s.tell(threadID)
 		if err := s.do(appendEvents, threadID, positions, doc); err != nil {
 			return status, false, err
 		}

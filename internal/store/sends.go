@@ -78,7 +78,7 @@ func (s *session) accept(a *Acceptance, thread threadRow, message messageRow) (r
 		if err := s.createThread(&a.Thread, thread); err != nil {
 			return r, err
 		}
-		state.version = 1
+		state.version, state.tenant = 1, a.Thread.Tenant
 	} else {
 		if state, err = s.state(a.Thread.Tenant, a.Thread.ID); err != nil {
 			return r, err
@@ -104,6 +104,11 @@ func (s *session) accept(a *Acceptance, thread threadRow, message messageRow) (r
 	}
 	if err := s.record(a.Thread.ID, &state, Entry{Type: normalize.EventMessage, MessageID: a.Message.ID}); err != nil {
 		return r, err
+	}
+	if !a.Resend {
+		if err := s.post(state.tenant, a.Thread.ID, a.Message.ID, TopicMessageCreated); err != nil {
+			return r, err
+		}
 	}
 	if err := s.hold(a); err != nil {
 		return r, err

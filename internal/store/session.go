@@ -18,6 +18,9 @@ type session struct {
 	ctx   context.Context
 	db    statements
 	wrote bool // a row was changed since the operation began
+
+	receivers *receivers // who is told of events; nil: nobody
+	news      news       // what the operation brings
 }
 
 // statements is what a dialect does for a session.

@@ -42,6 +42,7 @@ const (
 
 // sqlite is a database with one connection that writes, and several that read.
 type sqlite struct {
+	postbox
 	file   *sqliteFile
 	writer *writer
 	reader *prepared // nil where reads go over the writer's connection
@@ -99,6 +100,8 @@ func (db *sqlite) close() error {
 
 func (db *sqlite) shared() bool { return false }
 
+func (db *sqlite) follow(ctx context.Context, _ func(news)) { <-ctx.Done() }
+
 func (db *sqlite) scrub(ctx context.Context) (bool, error) {
 	if db.reader == nil {
 		return true, nil // no file
@@ -108,7 +111,7 @@ func (db *sqlite) scrub(ctx context.Context) (bool, error) {
 }
 
 func (db *sqlite) write(ctx context.Context, run func(*session) error) error {
-	return db.file.look(db.writer.write(ctx, run))
+	return db.spread(run, func(run func(*session) error) error { return db.file.look(db.writer.write(ctx, run)) })
 }
 
 func (db *sqlite) read(ctx context.Context, run func(*session) error) error {

@@ -280,7 +280,7 @@ func (s *Store) UpdateThread(
 		t.Version, t.UpdatedAt = state.version, timeOf(millis(now))
 		result = t
 		if showsChange(&kept.Thread, &t.Thread) {
-			if err := tx.record(id, &state, Entry{Type: normalize.EventThread}); err != nil {
+			if err := tx.record(id, &state, Entry{Type: normalize.EventThread, Moved: kept.Backend != t.Backend}); err != nil {
 				return err
 			}
 		}
@@ -301,6 +301,7 @@ func showsChange(was, is *normalize.Thread) bool {
 // threadState is what a writer has to know of a thread before it writes: counters,
 // what is compared, and the send that holds it.
 type threadState struct {
+	tenant                    string
 	version, touched, lastSeq int64
 	lastEvent                 int64 // position of the newest event
 	tags                      string
@@ -322,7 +323,7 @@ func (s *session) state(tenant, id string) (st threadState, err error) {
 	if err == nil && !found {
 		err = ErrNotFound
 	}
-	st.newest = b.binding()
+	st.tenant, st.newest = tenant, b.binding()
 	return st, err
 }
 
