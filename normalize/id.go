@@ -13,6 +13,7 @@ const (
 	PrefixMessage   = "msg"
 	PrefixMigration = "mig"
 	PrefixRequest   = "req"
+	PrefixDelivery  = "evt" // of an event for one receiver: what the receiver knows it by
 )
 
 const crockford = "0123456789abcdefghjkmnpqrstvwxyz"

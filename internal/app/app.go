@@ -30,6 +30,7 @@ import (
 	"chatmux/internal/sandbox"
 	"chatmux/internal/store"
 	"chatmux/internal/telemetry"
+	"chatmux/internal/webhook"
 	"chatmux/normalize"
 )
 
@@ -40,11 +41,18 @@ const sweepEvery = time.Minute
 // sweepBatch is how many keys or threads one sweep takes.
 const sweepBatch = 500
 
+// How long what was delivered to webhooks stays on record, and what was not.
+const (
+	keepDelivered = 3 * 24 * time.Hour
+	keepDead      = 30 * 24 * time.Hour
+)
+
 // Options are what a house needs beside its config.
 type Options struct {
 	Adapters []adapters.Spec
 	Log      *zap.Logger // nil: built as the config says
 	Settling engine.Settling
+	Webhooks webhook.Pace
 }
 
 // App is a house that listens. Run it, or Close it.
@@ -59,6 +67,7 @@ type App struct {
 	engine   *engine.Engine
 	api      *httpapi.API
 	guard    *outbound.Guard
+	webhooks *webhook.Dispatcher
 	listener net.Listener
 	admin    net.Listener
 
@@ -172,7 +181,8 @@ func (a *App) open(ctx context.Context, o Options) (err error) {
 		Store: a.store, Setup: setup, Lease: a.config.Limits.Idempotency.Lease, Settle: o.Settling, CheckURL: a.guard.Check, Fetch: a.fetch,
 		Poll: pollEvery(a.config.Store), PublicURL: string(a.config.PublicURL), Log: a.log, Metrics: a.metrics,
 	})
-	return nil
+	a.webhooks = webhook.New(webhook.Options{Store: a.store, Guard: a.guard, Pace: o.Webhooks, Log: a.log, Metrics: a.metrics})
+	return a.useWebhooks(a.config)
 }
 
 // ownAddresses are where URLs that callers give may never lead: our listeners and
@@ -224,12 +234,12 @@ func (a *App) fetch(ctx context.Context, url string, limit int64) (adapters.File
 }
 
 // pollEvery is how often the watchers of a thread look for what another process may
-// have done.
+// have done. They are told of it; looking is for what was lost on the way.
 func pollEvery(s config.Store) time.Duration {
 	if s.Postgres.IsZero() {
 		return 0 // nobody else has this store
 	}
-	return 2 * time.Second
+	return 3 * time.Second
 }
 
 func dsn(s config.Store) string {
@@ -348,6 +358,7 @@ func (a *App) Run(ctx context.Context) error {
 	var keepers sync.WaitGroup
 	keepers.Go(func() { a.sweep(keeping) })
 	keepers.Go(func() { a.engine.Run(keeping) })
+	keepers.Go(func() { a.webhooks.Run(keeping) })
 	a.log.Info("chatmux listens", zap.String("addr", a.Addr()))
 
 	var err error
@@ -355,6 +366,9 @@ func (a *App) Run(ctx context.Context) error {
 	case <-ctx.Done():
 		a.drain()
 	case err = <-failed:
+		now, cancel := context.WithCancel(keeping)
+		cancel()
+		a.webhooks.Drain(now)
 	}
 	stopKeeping()
 	keepers.Wait()
@@ -377,6 +391,7 @@ func (a *App) drain() {
 	grace, cancel := context.WithTimeout(context.Background(), limits.Grace)
 	defer cancel()
 	a.engine.Drain(grace)
+	a.webhooks.Drain(grace)
 }
 
 // sweep forgets Idempotency-Keys whose time is over, and threads whose limits.retention
@@ -397,6 +412,9 @@ func (a *App) sweep(ctx context.Context) {
 		}
 		a.sweepAll(ctx, "sweeping old keys", func() (int, error) {
 			return a.store.Sweep(ctx, time.Now().Add(-limits.Idempotency.Retention), sweepBatch)
+		})
+		a.sweepAll(ctx, "sweeping old webhook deliveries", func() (int, error) {
+			return a.store.SweepDeliveries(ctx, time.Now().Add(-keepDelivered), time.Now().Add(-keepDead), sweepBatch)
 		})
 		if limits.Retention > 0 {
 			n := a.sweepAll(ctx, "erasing old threads", func() (int, error) {

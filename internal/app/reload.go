@@ -91,8 +91,8 @@ func setupOf(c *config.Config, units []*unit) (engine.Setup, error) {
 	return setup, nil
 }
 
-// Reload puts another config in force: callers, backends, routes, and the budget of
-// a send. A backend whose part of the file is unchanged goes on as it is, breaker
+// Reload puts another config in force: callers, backends, routes, webhooks, and the
+// budget of a send. A backend whose part of the file is unchanged goes on as it is, breaker
 // and connections included. Running sends end on what they began with. On an error
 // nothing has changed. What is opened once (listeners, store, log) and the other
 // limits take effect at the next start; the log says so.
@@ -129,13 +129,16 @@ func (a *App) Reload(c *config.Config) error {
 	if err := a.api.SetCallers(callersOf(c)); err != nil {
 		return undo(err)
 	}
+	if err := a.useWebhooks(c); err != nil {
+		return undo(err)
+	}
 	idle := a.engine.Use(setup)
 	a.units = units
 	for _, u := range old {
 		a.retire(u, idle)
 	}
 	if next, now := atStart(c), atStart(a.config); !reflect.DeepEqual(next, now) {
-		a.log.Warn("listen, admin, store, log, public_url, outbound, webhooks and limits other than timeout take effect at the next start")
+		a.log.Warn("listen, admin, store, log, public_url, outbound and limits other than timeout take effect at the next start")
 	}
 	return nil
 }
@@ -143,7 +146,7 @@ func (a *App) Reload(c *config.Config) error {
 // atStart is what of a config only a start puts in force.
 func atStart(c *config.Config) config.Config {
 	fixed := *c
-	fixed.Callers, fixed.Backends, fixed.Routes, fixed.Limits.Timeout = nil, nil, nil, 0
+	fixed.Callers, fixed.Backends, fixed.Routes, fixed.Webhooks, fixed.Limits.Timeout = nil, nil, nil, nil, 0
 	return fixed
 }
 

@@ -85,6 +85,16 @@ func (w *watcher) follow(ctx context.Context) error {
 	}
 }
 
+// heard wakes who watches threads in which another process has done something.
+func (e *Engine) heard(threadIDs []string, missed bool) {
+	if missed {
+		e.hub.wakeAll()
+	}
+	for _, id := range threadIDs {
+		e.hub.wake(id)
+	}
+}
+
 // watcher is somebody who is told what happens in a thread.
 type watcher struct {
 	engine   *Engine

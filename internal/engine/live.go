@@ -2,6 +2,8 @@ package engine
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -138,6 +140,16 @@ func (h *hub) wake(threadID string) {
 			default: // it has not looked since the last time
 			}
 		}
+	}
+}
+
+// wakeAll tells the watchers of all threads to look.
+func (h *hub) wakeAll() {
+	h.mu.Lock()
+	threads := slices.Collect(maps.Keys(h.topics))
+	h.mu.Unlock()
+	for _, id := range threads {
+		h.wake(id)
 	}
 }
 

@@ -47,11 +47,13 @@ func (s Settling) withDefaults() Settling {
 
 // Run does the engine's book-keeping until ctx ends: it renews the leases of the
 // sends that run, settles sends whose owner died, and settles unknown messages by
-// the vendors' own lists, tries erasures again that vendors have failed, and sees to
-// what comes later: answers, news, webhooks to register. No message is ever sent by it. Renewing waits for nothing else:
+// the vendors' own lists, tries erasures again that vendors have failed, sees to what
+// comes later (answers, news, webhooks to register), and wakes watchers when another
+// process has done something. No message is ever sent by it. Renewing waits for nothing else:
 // a vendor that is slow to list must not cost a send its lease.
 func (e *Engine) Run(ctx context.Context) {
 	var all sync.WaitGroup
+	all.Go(func() { e.store.Follow(ctx, e.heard) })
 	all.Go(func() { e.every(ctx, e.lease/3, func() { _ = e.renewLeases(ctx) }) })
 	all.Go(func() { e.every(ctx, e.settling.Every, func() { e.settle(ctx) }) })
 	all.Go(func() { e.every(ctx, e.settling.Every, func() { e.eraseDue(ctx) }) })

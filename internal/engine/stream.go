@@ -76,7 +76,11 @@ func (s *sending) checkpoint(t *telling) (stop func()) {
 // entries are the events of the end of a send.
 func (s *sending) entries(turn *Turn, failure *normalize.Error) []store.Entry {
 	var list []store.Entry
-	if was, is := &s.thread.Thread, &turn.Thread; was.Mode != is.Mode || was.Status != is.Status || was.Title != is.Title {
+	was, is := &s.thread.Thread, &turn.Thread
+	if holder, held := was.Binding(); held && !s.unheld && holder.Backend != is.Backend {
+		list = append(list, store.Entry{Type: normalize.EventThread, Moved: true})
+	}
+	if was.Mode != is.Mode || was.Status != is.Status || was.Title != is.Title {
 		list = append(list, store.Entry{Type: normalize.EventThread})
 	}
 	ids := make([]string, 0, len(turn.Replies))

@@ -28,8 +28,11 @@ type Caller struct {
 	Routes    []string         // the only routes it may use; none: all
 }
 
+// OpenTenant is whose threads there are where there are no callers.
+const OpenTenant = "default"
+
 // callers finds who presents a key. Without any, everybody is the zero caller of
-// the tenant "default".
+// OpenTenant.
 type callers struct {
 	byKey map[[sha256.Size]byte]*caller
 	open  *caller
@@ -49,7 +52,7 @@ type caller struct {
 // newCallers builds the table. What runs under a name in old goes on under it.
 func newCallers(list []Caller, old *callers) (*callers, error) {
 	if len(list) == 0 {
-		return &callers{open: &caller{Caller: engine.Caller{Tenant: "default"}, inFlight: new(atomic.Int64)}}, nil
+		return &callers{open: &caller{Caller: engine.Caller{Tenant: OpenTenant}, inFlight: new(atomic.Int64)}}, nil
 	}
 	table := &callers{byKey: make(map[[sha256.Size]byte]*caller, len(list))}
 	names := make(map[string]bool, len(list))

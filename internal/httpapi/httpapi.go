@@ -49,6 +49,9 @@ type Engine interface {
 	Plan(ctx context.Context, from engine.Origin, plan engine.PlanRequest) (migration.Report, error)
 	// Export writes nothing before it knows that it can.
 	Export(ctx context.Context, from engine.Origin, export engine.ExportRequest, w io.Writer) error
+	// Deliveries returns one page and the cursor of the next one, empty on the last.
+	Deliveries(ctx context.Context, from engine.Origin, filter engine.DeliveryFilter, page engine.Page) ([]engine.Delivery, string, error)
+	Redeliver(ctx context.Context, from engine.Origin, id string) (engine.Delivery, error)
 	Backends() []engine.BackendState
 	Backend(name string) (engine.BackendState, error)
 	Explain(from engine.Origin, send engine.SendRequest) (engine.Explanation, error)

@@ -70,6 +70,12 @@ func endpoints(metrics http.Handler, dialects []*adapters.Dialect) []endpoint {
 		{path: "/v1/threads/{thread}/move", methods: []method{
 			{http.MethodPost, gateKey, (*call).move},
 		}},
+		{path: "/v1/webhooks/deliveries", methods: []method{
+			{http.MethodGet, gateKey, (*call).listDeliveries},
+		}},
+		{path: "/v1/webhooks/deliveries/{delivery}/redeliver", methods: []method{
+			{http.MethodPost, gateKey, (*call).redeliver},
+		}},
 		{path: "/v1/routes/explain", methods: []method{
 			{http.MethodPost, gateKey, (*call).explain},
 		}},

@@ -416,6 +416,7 @@ func (s *session) endAwaited(threadID, messageID string) error {
 		return err
 	}
 	doc, positions := encodeEntries([]Entry{{Type: normalize.EventDone, MessageID: messageID}})
+	s.tell(threadID)
 	return s.do(appendEvents, threadID, positions, doc)
 }
 

@@ -51,7 +51,7 @@ type database interface {
 	// outbox is who has to know of what is written.
 	outbox() *postbox
 	// follow tells what others have written, until ctx ends.
-	follow(ctx context.Context, told func(news))
+	follow(ctx context.Context, told func(tidings))
 	close() error
 }
 

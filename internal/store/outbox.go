@@ -31,9 +31,6 @@ type Endpoint struct {
 	Topics []Topic
 }
 
-// PrefixDelivery begins the ids of deliveries.
-const PrefixDelivery = "evt"
-
 // DeliveryStatus is where a delivery stands.
 type DeliveryStatus string
 
@@ -101,7 +98,7 @@ func (s *Store) SetOutbox(endpoints []Endpoint, wake func()) {
 // which. It is a hint, late or lost at times: whoever must not miss a thing also
 // looks by itself. Where nobody else can have the store it only waits.
 func (s *Store) Follow(ctx context.Context, told func(threadIDs []string, missed bool)) {
-	s.db.follow(ctx, func(n news) {
+	s.db.follow(ctx, func(n tidings) {
 		if n.posted || n.missed {
 			s.db.outbox().rouse()
 		}
@@ -114,7 +111,7 @@ func (s *Store) Follow(ctx context.Context, told func(threadIDs []string, missed
 // postbox is who has to know of what a database commits.
 type postbox struct {
 	receivers atomic.Pointer[receivers]
-	announce  func(news) // tells other processes; nil where there is none
+	announce  func(tidings) // tells other processes; nil where there is none
 }
 
 type receivers struct {
@@ -122,8 +119,8 @@ type receivers struct {
 	wake func()
 }
 
-// news is what a commit has brought.
-type news struct {
+// tidings are what a commit has brought.
+type tidings struct {
 	threads []string // in which something has happened
 	posted  bool     // there is something to deliver
 	missed  bool     // there may have been more
@@ -140,11 +137,11 @@ func (o *postbox) rouse() {
 
 // spread runs an operation by write, and then tells of what it has brought.
 func (o *postbox) spread(run func(*session) error, write func(func(*session) error) error) error {
-	var brought news
+	var brought tidings
 	err := write(func(tx *session) error {
-		tx.receivers, tx.news = o.receivers.Load(), news{}
+		tx.receivers, tx.tidings = o.receivers.Load(), tidings{}
 		err := run(tx)
-		brought = tx.news
+		brought = tx.tidings
 		return err
 	})
 	if err != nil {
@@ -160,7 +157,7 @@ func (o *postbox) spread(run func(*session) error, write func(func(*session) err
 }
 
 // tell notes that something happened in a thread.
-func (s *session) tell(threadID string) { s.news.threads = append(s.news.threads, threadID) }
+func (s *session) tell(threadID string) { s.tidings.threads = append(s.tidings.threads, threadID) }
 
 // post stores the deliveries of an event.
 func (s *session) post(tenant, threadID, messageID string, topic Topic) error {
@@ -175,10 +172,10 @@ func (s *session) post(tenant, threadID, messageID string, topic Topic) error {
 		if err != nil {
 			return err
 		}
-		if err := s.do(insertDelivery, normalize.FormatID(PrefixDelivery, id), tenant, e.Name, string(topic), threadID, messageID); err != nil {
+		if err := s.do(insertDelivery, normalize.FormatID(normalize.PrefixDelivery, id), tenant, e.Name, string(topic), threadID, messageID); err != nil {
 			return err
 		}
-		s.news.posted = true
+		s.tidings.posted = true
 	}
 	return nil
 }
@@ -296,7 +293,7 @@ func (s *Store) Redeliver(ctx context.Context, tenant, id string) (d Delivery, e
 		if err != nil {
 			return err
 		}
-		tx.news.posted = n > 0
+		tx.tidings.posted = n > 0
 		found := false
 		err = tx.each(selectDeliveryOf, []any{id, tenant}, func(row scanner) error {
 			found = true

@@ -45,7 +45,7 @@ var postgresDialect = strings.NewReplacer(
 type postgres struct {
 	postbox
 	name    string // of this process among those that share the database
-	news    newsletter
+	notices notices
 	pool    *pgxpool.Pool
 	log     *zap.Logger
 	texts   [queryCount]string
@@ -76,8 +76,8 @@ func openPostgres(ctx context.Context, dsn string, log *zap.Logger) (database, e
 	}
 	connect := config.ConnConfig.ConnectTimeout
 	db := &postgres{pool: pool, log: log, stop: stop, connect: connect, budget: connect + workTimeout, name: rand.Text()}
-	db.news.due = make(chan struct{}, 1)
-	db.announce = db.news.add
+	db.notices.due = make(chan struct{}, 1)
+	db.announce = db.notices.add
 	db.background.Go(func() { db.publish(life) })
 	for q, text := range queries {
 		db.texts[q] = postgresDialect.Replace(text)

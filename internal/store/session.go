@@ -20,7 +20,7 @@ type session struct {
 	wrote bool // a row was changed since the operation began
 
 	receivers *receivers // who is told of events; nil: nobody
-	news      news       // what the operation brings
+	tidings   tidings    // what the operation brings
 }
 
 // statements is what a dialect does for a session.

@@ -100,7 +100,7 @@ func (db *sqlite) close() error {
 
 func (db *sqlite) shared() bool { return false }
 
-func (db *sqlite) follow(ctx context.Context, _ func(news)) { <-ctx.Done() }
+func (db *sqlite) follow(ctx context.Context, _ func(tidings)) { <-ctx.Done() }
 
 func (db *sqlite) scrub(ctx context.Context) (bool, error) {
 	if db.reader == nil {

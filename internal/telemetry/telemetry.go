@@ -6,6 +6,7 @@ package telemetry
 import (
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,6 +31,8 @@ type Metrics struct {
 	received    *prometheus.CounterVec
 	awaited     *prometheus.CounterVec
 	registered  *prometheus.CounterVec
+	webhooks    *prometheus.CounterVec
+	backlog     atomic.Pointer[map[string]WebhookBacklog]
 
 	requests    *prometheus.CounterVec
 	requestTime *prometheus.HistogramVec
@@ -46,6 +49,13 @@ type BackendSample struct {
 	Breaker     string // closed, open, half_open
 	InFlight    int
 	CoolingDown bool
+}
+
+// WebhookBacklog is what a receiver of webhooks has not got.
+type WebhookBacklog struct {
+	Pending int
+	Oldest  time.Time // when the oldest pending event happened; zero where there is none
+	Dead    int
 }
 
 // New makes an empty registry with the metrics of the process and the runtime.
@@ -93,6 +103,10 @@ func New() *Metrics {
 		registered: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "chatmux_webhook_registrations_total", Help: "Webhooks of ours told to vendors, by what came of each try: ok, failed, given_up.",
 		}, []string{"backend", "outcome"}),
+		webhooks: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "chatmux_webhook_tries_total",
+			Help: "Tries to deliver an event, by receiver and by what came of each: delivered, failed, dead, or lost where the try outlasted its lease.",
+		}, []string{"endpoint", "outcome"}),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "chatmux_http_requests_total",
 			Help: "Requests answered, by path template, method and status; 499 is a failed one whose client was gone.",
@@ -113,7 +127,7 @@ func New() *Metrics {
 			Name: "chatmux_log_lines_dropped_total", Help: "Log lines that were thrown away, because nobody took them from standard error in time.",
 		}),
 	}
-	m.registry.MustRegister(m.attempts, m.attemptTime, m.transitions, m.retries, m.sends, m.reloads, m.erasures,
+	m.registry.MustRegister(m.attempts, m.attemptTime, m.transitions, m.retries, m.sends, m.reloads, m.erasures, m.webhooks, &webhookCollector{m},
 		m.requests, m.requestTime, m.problems, m.inFlight, m.clientsLeft, m.logDropped, m.skipped, m.watchers,
 		m.received, m.awaited, m.registered,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -199,6 +213,14 @@ func (m *Metrics) Registration(backend, outcome string) {
 	m.registered.WithLabelValues(backend, outcome).Inc()
 }
 
+// WebhookTry counts a try to deliver an event to a receiver.
+func (m *Metrics) WebhookTry(endpoint, outcome string) {
+	m.webhooks.WithLabelValues(endpoint, outcome).Inc()
+}
+
+// WebhookBacklog says what each receiver has not got, by its name, until it is said anew.
+func (m *Metrics) WebhookBacklog(of map[string]WebhookBacklog) { m.backlog.Store(&of) }
+
 // RequestBegan counts a request as being served, until RequestEnded.
 func (m *Metrics) RequestBegan() { m.inFlight.Inc() }
 
@@ -251,4 +273,39 @@ func oneIf(b bool) float64 {
 		return 1
 	}
 	return 0
+}
+
+var (
+	pendingDesc = prometheus.NewDesc("chatmux_webhook_pending",
+		"Events that a receiver has not got yet; the same on every replica.", []string{"endpoint"}, nil)
+	oldestDesc = prometheus.NewDesc("chatmux_webhook_oldest_pending_seconds",
+		"Age of the oldest of them; 0 where there is none.", []string{"endpoint"}, nil)
+	deadDesc = prometheus.NewDesc("chatmux_webhook_dead",
+		"Events that a receiver will not get by itself: all tries have failed.", []string{"endpoint"}, nil)
+)
+
+type webhookCollector struct{ metrics *Metrics }
+
+// Describe implements prometheus.Collector.
+func (c *webhookCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- pendingDesc
+	ch <- oldestDesc
+	ch <- deadDesc
+}
+
+// Collect implements prometheus.Collector.
+func (c *webhookCollector) Collect(ch chan<- prometheus.Metric) {
+	of := c.metrics.backlog.Load()
+	if of == nil {
+		return
+	}
+	for endpoint, b := range *of {
+		age := 0.0
+		if !b.Oldest.IsZero() {
+			age = max(0, time.Since(b.Oldest).Seconds())
+		}
+		ch <- prometheus.MustNewConstMetric(pendingDesc, prometheus.GaugeValue, float64(b.Pending), endpoint)
+		ch <- prometheus.MustNewConstMetric(oldestDesc, prometheus.GaugeValue, age, endpoint)
+		ch <- prometheus.MustNewConstMetric(deadDesc, prometheus.GaugeValue, float64(b.Dead), endpoint)
+	}
 }

@@ -19,21 +19,21 @@ import (
 // transaction of its own that waits for no disk. What is lost on the way is found by
 // those who look by themselves.
 const (
-	newsChannel = "chatmux"
-	newsPause   = 5 * time.Millisecond // in which news are collected
-	newsLetter  = 7000                 // bytes of a notification; PostgreSQL takes fewer than 8000
-	listenPause = 500 * time.Millisecond
+	noticeChannel = "chatmux"
+	noticePause   = 5 * time.Millisecond // in which tidings are collected
+	noticeLimit   = 7000                 // bytes of a notification; PostgreSQL takes fewer than 8000
+	listenPause   = 500 * time.Millisecond
 )
 
-// newsletter is what a process is about to tell.
-type newsletter struct {
+// notices is what a process is about to tell.
+type notices struct {
 	due chan struct{} // there is something
 
 	mu      sync.Mutex
-	waiting news
+	waiting tidings
 }
 
-func (l *newsletter) add(n news) {
+func (l *notices) add(n tidings) {
 	l.mu.Lock()
 	l.waiting.threads = append(l.waiting.threads, n.threads...)
 	l.waiting.posted = l.waiting.posted || n.posted
@@ -44,11 +44,11 @@ func (l *newsletter) add(n news) {
 	}
 }
 
-func (l *newsletter) take() news {
+func (l *notices) take() tidings {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := l.waiting
-	l.waiting = news{}
+	l.waiting = tidings{}
 	slices.Sort(n.threads)
 	n.threads = slices.Compact(n.threads)
 	return n
@@ -59,10 +59,10 @@ func (db *postgres) publish(ctx context.Context) {
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
-		case <-db.news.due:
-			pause(ctx, newsPause)
+		case <-db.notices.due:
+			pause(ctx, noticePause)
 		}
-		if letters := db.letters(db.news.take()); len(letters) > 0 {
+		if letters := db.letters(db.notices.take()); len(letters) > 0 {
 			if err := db.notify(context.WithoutCancel(ctx), letters); err != nil {
 				db.log.Debug("store: other processes were not told of what happened; they find it by themselves", zap.Error(err))
 			}
@@ -70,8 +70,8 @@ func (db *postgres) publish(ctx context.Context) {
 	}
 }
 
-// letters writes news down: who tells, whether there is something to deliver, threads.
-func (db *postgres) letters(n news) (letters []string) {
+// letters writes tidings down: who tells, whether there is something to deliver, threads.
+func (db *postgres) letters(n tidings) (letters []string) {
 	if !n.posted && len(n.threads) == 0 {
 		return nil
 	}
@@ -86,7 +86,7 @@ func (db *postgres) letters(n news) (letters []string) {
 	}
 	begin()
 	for _, id := range n.threads {
-		if b.Len()+1+len(id) > newsLetter {
+		if b.Len()+1+len(id) > noticeLimit {
 			letters = append(letters, b.String())
 			begin()
 		}
@@ -101,7 +101,7 @@ func (db *postgres) notify(ctx context.Context, letters []string) error {
 		batch.Queue(`BEGIN`)
 		batch.Queue(`SET LOCAL synchronous_commit = off`)
 		for _, letter := range letters {
-			batch.Queue(`SELECT pg_notify($1, $2)`, newsChannel, letter)
+			batch.Queue(`SELECT pg_notify($1, $2)`, noticeChannel, letter)
 		}
 		batch.Queue(`COMMIT`)
 		return unavailable(conn.SendBatch(ctx, &batch).Close())
@@ -110,10 +110,10 @@ func (db *postgres) notify(ctx context.Context, letters []string) error {
 
 // follow listens on a connection of its own, which it makes anew when it breaks. What was
 // told meanwhile is missed.
-func (db *postgres) follow(ctx context.Context, told func(news)) {
+func (db *postgres) follow(ctx context.Context, told func(tidings)) {
 	deaf := false
 	for {
-		err := db.listen(ctx, func(n news) {
+		err := db.listen(ctx, func(n tidings) {
 			deaf = deaf && !n.missed
 			told(n)
 		})
@@ -128,16 +128,16 @@ func (db *postgres) follow(ctx context.Context, told func(news)) {
 	}
 }
 
-func (db *postgres) listen(ctx context.Context, told func(news)) error {
+func (db *postgres) listen(ctx context.Context, told func(tidings)) error {
 	conn, err := pgx.ConnectConfig(ctx, db.pool.Config().ConnConfig)
 	if err != nil {
 		return err
 	}
 	defer db.discard(conn)
-	if _, err := conn.Exec(ctx, `LISTEN `+newsChannel); err != nil {
+	if _, err := conn.Exec(ctx, `LISTEN `+noticeChannel); err != nil {
 		return err
 	}
-	told(news{missed: true})
+	told(tidings{missed: true})
 	for {
 		n, err := conn.WaitForNotification(ctx)
 		if err != nil {
@@ -145,7 +145,7 @@ func (db *postgres) listen(ctx context.Context, told func(news)) error {
 		}
 		words := strings.Fields(n.Payload)
 		if len(words) >= 2 && words[0] != db.name {
-			told(news{posted: words[1] == "+", threads: words[2:]})
+			told(tidings{posted: words[1] == "+", threads: words[2:]})
 		}
 	}
 }
