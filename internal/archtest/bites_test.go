@@ -110,6 +110,12 @@ package outbound
 import "chatmux/adapters"
 `, []string{"internal/outbound/outbound.go:2: internal/outbound imports adapters"}},
 
+	{"a webhook asks the engine", "arrows from internal/webhook", `
+-- internal/webhook/webhook.go --
+package webhook
+import "chatmux/internal/engine"
+`, []string{"internal/webhook/webhook.go:2: internal/webhook imports internal/engine"}},
+
 	{"telemetry asks a backend", "arrows from internal/telemetry", `
 -- internal/telemetry/telemetry.go --
 package telemetry

@@ -148,6 +148,11 @@ var arrows = []arrow{
 		because: "the guard judges addresses; who asks for them is not its business",
 	},
 	{
+		from:    "internal/webhook",
+		only:    []string{"normalize", "internal/store", "internal/outbound", "internal/telemetry"},
+		because: "it delivers what is stored; who makes events happen is not its business",
+	},
+	{
 		from:    "internal/telemetry",
 		only:    []string{},
 		because: "it counts what it is told, and asks nobody",
@@ -322,7 +327,7 @@ var homes = map[string][]string{
 	"github.com/tidwall/gjson":            {"adapters", "internal/vendorhttp"},
 	"github.com/vbauerster/mpb/v8":        {"cmd"},
 	"github.com/xuri/excelize/v2":         {"adapters/conversations"},
-	"go.uber.org/zap":                     {"internal/app", "internal/backend", "internal/engine", "internal/httpapi", "internal/store", "cmd"},
+	"go.uber.org/zap":                     {"internal/app", "internal/backend", "internal/engine", "internal/httpapi", "internal/store", "internal/webhook", "cmd"},
 	"go.yaml.in/yaml/v4":                  {"internal/config"},
 	"golang.org/x/sync":                   {"internal"},
 	"golang.org/x/sys":                    {"internal/store"},
@@ -341,6 +346,8 @@ var homes = map[string][]string{
 	"github.com/tmaxmax/go-sse":          nil,
 	"pgregory.net/rapid":                 nil,
 	"github.com/prometheus/client_model": nil,
+
+	"github.com/standard-webhooks/standard-webhooks/libraries": nil,
 }
 
 func oneHome(t *tree) (found []finding) {

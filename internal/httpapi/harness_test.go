@@ -35,10 +35,11 @@ func TestMain(m *testing.M) {
 }
 
 var (
-	threadID  = normalize.FormatID(normalize.PrefixThread, [16]byte{1, 2, 3})
-	messageID = normalize.FormatID(normalize.PrefixMessage, [16]byte{4, 5, 6})
-	replyID   = normalize.FormatID(normalize.PrefixMessage, [16]byte{7, 8, 9})
-	noon      = time.Date(2026, 3, 4, 10, 15, 31, 480e6, time.UTC)
+	threadID   = normalize.FormatID(normalize.PrefixThread, [16]byte{1, 2, 3})
+	messageID  = normalize.FormatID(normalize.PrefixMessage, [16]byte{4, 5, 6})
+	replyID    = normalize.FormatID(normalize.PrefixMessage, [16]byte{7, 8, 9})
+	deliveryID = normalize.FormatID(normalize.PrefixDelivery, [16]byte{10, 11, 12})
+	noon       = time.Date(2026, 3, 4, 10, 15, 31, 480e6, time.UTC)
 )
 
 // fakeEngine answers every call with a plain success, or as its functions say,
@@ -104,8 +105,13 @@ type (
 		Thread, Message string
 		Feedback        normalize.Feedback
 	}
-	askedMove   struct{ Thread, Backend, Carry string }
-	askedExport struct {
+	askedMove       struct{ Thread, Backend, Carry string }
+	askedDeliveries struct {
+		Filter engine.DeliveryFilter
+		Page   engine.Page
+	}
+	askedRedeliver struct{ ID string }
+	askedExport    struct {
 		From   engine.Origin
 		Export engine.ExportRequest
 	}
@@ -239,6 +245,22 @@ func (f *fakeEngine) SetFeedback(_ context.Context, _ engine.Origin, thread, mes
 
 func (f *fakeEngine) Move(_ context.Context, _ engine.Origin, thread, backend, carry string) (normalize.Thread, error) {
 	return f.thread, f.note(askedMove{thread, backend, carry})
+}
+
+func (f *fakeEngine) Deliveries(_ context.Context, _ engine.Origin, filter engine.DeliveryFilter, page engine.Page) ([]engine.Delivery, string, error) {
+	waiting, dead := f.delivery(), f.delivery()
+	waiting.NextAt, dead.Status, dead.Response, dead.Failure, dead.MessageID = noon, "dead", 500, "no", ""
+	return []engine.Delivery{waiting, dead}, f.next, f.note(askedDeliveries{filter, page})
+}
+
+func (f *fakeEngine) Redeliver(_ context.Context, _ engine.Origin, id string) (engine.Delivery, error) {
+	return f.delivery(), f.note(askedRedeliver{id})
+}
+
+func (f *fakeEngine) delivery() engine.Delivery {
+	return engine.Delivery{
+		ID: deliveryID, Endpoint: "crm", Type: "reply.completed", ThreadID: threadID, MessageID: replyID, Status: "pending", Tries: 1, CreatedAt: noon, TriedAt: noon,
+	}
 }
 
 func (f *fakeEngine) Backends() []engine.BackendState { return f.states }

@@ -404,11 +404,16 @@ func TestEverythingThatIsSaidArrives(t *testing.T) {
 				`"dialect":"sitegpt","bot":"7","caller":"web","headers":{"x-region":"eu"}}`,
 			askedExplain{engine.Origin{Caller: engine.Caller{Name: "web", Tenant: "default"}, Dialect: "sitegpt", Bot: "7"}, question},
 		},
+		{
+			"deliveries", "GET", "/v1/webhooks/deliveries?limit=7&cursor=abc&order=asc&endpoint=crm&status=dead", ``,
+			askedDeliveries{engine.DeliveryFilter{Endpoint: "crm", Status: "dead"}, engine.Page{Limit: 7, Cursor: "abc", Ascending: true}},
+		},
+		{"redeliver", "POST", "/v1/webhooks/deliveries/" + deliveryID + "/redeliver", `{}`, askedRedeliver{deliveryID}},
 		{"explain of nothing", "POST", "/v1/routes/explain", `{}`, askedExplain{open, engine.SendRequest{New: &engine.NewThread{}}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h.t = t
-			if a := h.do(test.method, test.path, test.body, "Chatmux-Timeout", "2.5"); a.status > 201 {
+			if a := h.do(test.method, test.path, test.body, "Chatmux-Timeout", "2.5"); a.status > 202 {
 				t.Fatalf("%d %s", a.status, a.body)
 			}
 			asked := h.engine.take()

@@ -56,6 +56,8 @@ var requests = map[string]struct{ path, body string }{
 	"POST /v1/routes/explain":                               {"/v1/routes/explain", `{"text":"hello"}`},
 	"GET /v1/plan":                                          {"/v1/plan?from=docs-bot&to=echo&since=2026-03-04T10:15:31Z", ""},
 	"GET /v1/export":                                        {"/v1/export?format=csv", ""},
+	"GET /v1/webhooks/deliveries":                           {"/v1/webhooks/deliveries?status=dead&endpoint=crm&limit=2", ""},
+	"POST /v1/webhooks/deliveries/{delivery}/redeliver":     {"/v1/webhooks/deliveries/" + deliveryID + "/redeliver", ""},
 	"GET /v1/backends":                                      {"/v1/backends", ""},
 	"GET /v1/backends/{backend}":                            {"/v1/backends/docs-bot", ""},
 	"GET /v1/threads/{thread}/events":                       {threadPath + "/events", ""},
@@ -84,8 +86,11 @@ func TestEveryRouteAnswersAsTheDocumentSays(t *testing.T) {
 				t.Fatal("no request for this route in the table")
 			}
 			want := 200
-			if name == "POST /v1/threads" {
+			switch name {
+			case "POST /v1/threads":
 				want = 201
+			case "POST /v1/webhooks/deliveries/{delivery}/redeliver":
+				want = 202
 			}
 			got := h.do(r.Method, request.path, request.body).want(t, want, "")
 			if r.Method == "GET" {

@@ -90,6 +90,13 @@ func testStore(t *testing.T, open func(t *testing.T) *Store) {
 		"NewsWaitsForTheSendThatHoldsTheThread":       newsWaitsForTheSendThatHoldsTheThread,
 		"AwaitedAnswerOutlivesItsSend":                awaitedAnswerOutlivesItsSend,
 		"VendorRecordGoesWithItsThread":               vendorRecordGoesWithItsThread,
+		"EventsAreStoredWithTheirDeliveries":          eventsAreStoredWithTheirDeliveries,
+		"DeliveryIsOneOwnersAtATime":                  deliveryIsOneOwnersAtATime,
+		"DeliveryIsMadeAgainOnAsking":                 deliveryIsMadeAgainOnAsking,
+		"DeliveryPagesMeet":                           deliveryPagesMeet,
+		"SweepTakesOldDeliveries":                     sweepTakesOldDeliveries,
+		"ClaimsNeverMeet":                             claimsNeverMeet,
+		"FailedWriteTellsNobody":                      failedWriteTellsNobody,
 		"ClosedStoreSaysSo":                           closedStoreSaysSo,
 	}
 	for _, name := range slices.Sorted(maps.Keys(promises)) {
