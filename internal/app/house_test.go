@@ -63,22 +63,31 @@ type house struct {
 // Without adapters it has all of ours.
 func startHouse(t *testing.T, text string, specs ...adapters.Spec) *house {
 	t.Helper()
-	return startHouseAt(t, text, engine.Settling{
-		Every: 20 * time.Millisecond, Margin: 300 * time.Millisecond, Again: 50 * time.Millisecond, EraseAgain: 20 * time.Millisecond, EraseFor: time.Second,
-	}, specs...)
+	return startHouseAt(t, text, quickSettling, specs...)
+}
+
+// quickSettling is the book-keeping's usual pace, scaled down.
+var quickSettling = engine.Settling{
+	Every: 20 * time.Millisecond, Margin: 300 * time.Millisecond, Again: 50 * time.Millisecond, EraseAgain: 20 * time.Millisecond, EraseFor: time.Second,
 }
 
 // startHouseAt is startHouse with a pace of its own for the book-keeping.
 func startHouseAt(t *testing.T, text string, pace engine.Settling, specs ...adapters.Spec) *house {
 	t.Helper()
-	if specs == nil {
-		specs = all.Adapters()
+	return startHouseWith(t, text, app.Options{Adapters: specs, Settling: pace, Webhooks: hookPace})
+}
+
+func startHouseWith(t *testing.T, text string, options app.Options) *house {
+	t.Helper()
+	if options.Adapters == nil {
+		options.Adapters = all.Adapters()
 	}
-	c, err := config.Parse("config.yaml", []byte(text), config.Options{Settings: app.Settings(specs), Getenv: os.LookupEnv})
+	options.Log = zap.NewNop()
+	c, err := config.Parse("config.yaml", []byte(text), config.Options{Settings: app.Settings(options.Adapters), Getenv: os.LookupEnv})
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := app.New(t.Context(), c, app.Options{Adapters: specs, Log: zap.NewNop(), Settling: pace})
+	a, err := app.New(t.Context(), c, options)
 	if err != nil {
 		t.Fatal(err)
 	}

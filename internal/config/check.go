@@ -317,10 +317,8 @@ func (d *decoder) checkWebhooks(c *Config) {
 	tenants := namesOf(c.Callers, func(c Caller) string { return c.Tenant })
 	for i, w := range c.Webhooks {
 		path := fmt.Sprintf("webhooks[%d]", i)
-		encoded, hasPrefix := strings.CutPrefix(w.Secret.Reveal(), "whsec_")
-		key, err := base64.StdEncoding.DecodeString(encoded)
-		if !w.Secret.IsZero() && (!hasPrefix || err != nil || len(key) == 0) {
-			d.wrong(path+".secret", "is no signing secret: write whsec_ and base64")
+		if !w.Secret.IsZero() && !signs(w.Secret.Reveal()) {
+			d.wrong(path+".secret", "is no signing secret: write whsec_ and base64; several, separated by spaces, all sign")
 		}
 		switch tenant := path + ".tenant"; {
 		case len(c.Callers) == 0:
@@ -335,6 +333,16 @@ func (d *decoder) checkWebhooks(c *Config) {
 			d.wrong(path+".events", "is empty: leave it out to be told of all events")
 		}
 	}
+}
+
+// signs reports whether every secret of a list can sign.
+func signs(list string) bool {
+	secrets := strings.Fields(list)
+	return len(secrets) > 0 && !slices.ContainsFunc(secrets, func(secret string) bool {
+		encoded, hasPrefix := strings.CutPrefix(secret, "whsec_")
+		key, err := base64.StdEncoding.DecodeString(encoded)
+		return !hasPrefix || err != nil || len(key) == 0
+	})
 }
 
 func namesOf[T any](list []T, name func(T) string) []string {

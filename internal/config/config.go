@@ -159,7 +159,7 @@ type Shadow struct {
 type Webhook struct {
 	Name   string           `yaml:"name,required" doc:"The receiver's name, as logs know it."`
 	URL    HookURL          `yaml:"url,required" doc:"Where events are posted: https, or http to a loopback address."`
-	Secret normalize.Secret `yaml:"secret,required" doc:"Signs the events: whsec_ and base64."`
+	Secret normalize.Secret `yaml:"secret,required" doc:"Signs the events: whsec_ and base64; while you change it, the new one and the old one, separated by a space."`
 	Tenant string           `yaml:"tenant" doc:"Whose events. Needed where there are callers."`
 	Events []string         `yaml:"events" enum:"message.created|reply.completed|thread.updated|thread.moved" doc:"Which events. Default: all."`
 }

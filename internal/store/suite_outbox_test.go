@@ -53,7 +53,8 @@ func eventsAreStoredWithTheirDeliveries(_ *testing.T, f *fixture) {
 	f.end(thread, m, "e1", normalize.StatusSent, func(fin *Finish) {
 		fin.Replies = []normalize.Message{reply}
 		fin.Events = []Entry{
-			{Type: normalize.EventDelta, MessageID: reply.ID, Pieces: []int{2}}, {Type: normalize.EventReply, MessageID: reply.ID},
+			{Type: normalize.EventDelta, MessageID: reply.ID, Pieces: []int{2}},
+			{Type: normalize.EventReply, MessageID: reply.ID},
 			{Type: normalize.EventDone, MessageID: m.ID, Replies: []string{reply.ID}},
 		}
 	})
@@ -77,7 +78,10 @@ func eventsAreStoredWithTheirDeliveries(_ *testing.T, f *fixture) {
 		}
 	}
 	f.same("told", told, [][3]string{
-		{"all", "message.created", m.ID}, {"all", "reply.completed", reply.ID}, {"all", "thread.updated", ""}, {"all", "thread.moved", ""},
+		{"all", "message.created", m.ID},
+		{"all", "reply.completed", reply.ID},
+		{"all", "thread.updated", ""},
+		{"all", "thread.moved", ""},
 		{"moves", "thread.moved", ""},
 	})
 	f.same("of another tenant", len(f.deliveries(DeliveryFilter{Tenant: "other"})), 0)

@@ -3,11 +3,10 @@ package webhook
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"io"
-	mathrand "math/rand/v2"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strconv"
@@ -39,8 +38,6 @@ type try struct {
 	owner  string
 	until  time.Time // the end of the lease, or a little before
 }
-
-func newOwner() string { return rand.Text() }
 
 // outcome is what came of a try.
 type outcome struct {
@@ -94,7 +91,7 @@ func (t try) end(o outcome) store.DeliveryEnd {
 	default:
 		end.Status = store.DeliveryPending
 		wait := steps[t.Tries-1]
-		end.Wait = max(wait+mathrand.N(wait/5+1), o.after)
+		end.Wait = max(wait+rand.N(wait/5+1), o.after)
 	}
 	return end
 }

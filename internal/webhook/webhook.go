@@ -10,6 +10,7 @@ package webhook
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"runtime/debug"
 	"sync"
@@ -257,17 +258,18 @@ func (l *lane) take() {
 		return // the end of a try looks again
 	}
 	d := l.d
-	t := try{lane: l, target: l.target.Load(), owner: newOwner(), until: time.Now().Add(d.pace.Timeout + d.pace.Margin)}
-	list, err := d.store.ClaimDeliveries(l.taking, l.name, t.owner, d.pace.Timeout+d.pace.Margin, free)
+	lease, owner, began := d.pace.Timeout+d.pace.Margin, rand.Text(), time.Now()
+	list, err := d.store.ClaimDeliveries(l.taking, l.name, owner, lease, free)
 	if err != nil {
 		if l.taking.Err() == nil {
 			d.log.Error("webhooks that are due could not be read; it is tried again", zap.String("endpoint", l.name), zap.Error(err))
 		}
 		return
 	}
+	target := l.target.Load()
 	for _, delivery := range list {
+		t := try{Delivery: delivery, lane: l, target: target, owner: owner, until: began.Add(lease)}
 		l.places <- struct{}{}
-		t.Delivery = delivery
 		d.active.Go(func() {
 			defer func() { <-l.places; l.rouse() }()
 			t.guarded()
