@@ -21,7 +21,7 @@ func m01(t testing.TB, s *scene) {
 	vendor := s.a.records(5 * time.Millisecond)
 	f := s.sail(s.usual(), 2)
 	var running, replays atomic.Int64
-	const lanes = 8
+	const lanes = 4 // as many as a program has connections
 	together(lanes, func(lane int) {
 		for i := lane; i < keys; i += lanes {
 			text := fmt.Sprintf("key-%d", i)
