@@ -144,6 +144,7 @@ type Thread struct {
 	Tenant       string // whose thread it is; never shown
 	Asked        string // the dialect and the bot that its client asked for, as sitegpt/365…; empty: our own API; never shown
 	Called       string // what that client calls it, where the id is not ours: chosen by it, or from before; never shown
+	Key          string // what that dialect finds it by, instead of Called; never shown
 	Backend      string
 	Route        string
 	User         User

@@ -1,6 +1,7 @@
 package altur
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"net/http"
@@ -63,6 +64,7 @@ func serveSend(w http.ResponseWriter, r *http.Request, d adapters.Desk) error {
 	}
 	// What cannot be kept is kept with the next message: the answer is there, and given.
 	if first := said.Thread.MessageCount <= 1+len(said.Replies); first || !p.kept {
+		p.Name, p.Info = cmp.Or(p.Name, said.Thread.User.Name), cmp.Or(p.Info, said.Thread.User.Info)
 		_ = keepUser(r, d, p, said.Thread.ID)
 		if shape == bodyChatbot {
 			_, _ = d.Record(r.Context(), shapeRecord(said.Thread.ID), said.Thread.ID, []byte(shape), false)
@@ -213,9 +215,22 @@ func findUser(r *http.Request, d adapters.Desk) (*person, error) {
 		p, err = adoptUser(r, d, "", id)
 	}
 	if err == nil && p == nil {
+		p, err = userOfThreads(r, d, id)
+	}
+	if err == nil && p == nil {
 		err = normalize.Errorf(normalize.KindNotFound, "EndUser not found")
 	}
 	return p, err
+}
+
+// userOfThreads finds an end user by a thread of theirs, which may have come from another
+// chatmux without the end user; nil where there is none.
+func userOfThreads(r *http.Request, d adapters.Desk, id string) (*person, error) {
+	threads, _, err := d.Threads(r.Context(), adapters.ThreadQuery{User: id, Limit: 1})
+	if err != nil || len(threads) == 0 {
+		return nil, err
+	}
+	return &person{ID: id, Name: threads[0].User.Name, Info: threads[0].User.Info}, nil
 }
 
 // serveUser is GET /enduser/{id}.

@@ -97,7 +97,7 @@ func populate(t *testing.T, s *store.Store) (all []store.Arrival) {
 	t.Helper()
 	full := newThread("acme")
 	yes := true
-	full.Asked, full.Called = "sitegpt/365062873485935184", "session-17"
+	full.Asked, full.Called, full.Key = "sitegpt/365062873485935184", "session-17", "a person"
 	full.Backend, full.Route, full.Title, full.Carry = "desk", "vip", "Where is my parcel?", "transcript"
 	full.User = normalize.User{ID: "u-1", Name: "Zoë", Email: "zoe@example.org", Phone: "+49 30 1", Info: "likes \"quotes\""}
 	full.Mode, full.Status = normalize.ModeHuman, normalize.ThreadBlocked

@@ -118,6 +118,7 @@ type threadRecord struct {
 	ID           string            `json:"id"`
 	Asked        text              `json:"asked"`
 	Called       text              `json:"called"`
+	Key          text              `json:"key"`
 	Backend      text              `json:"backend"`
 	Route        text              `json:"route"`
 	User         userRecord        `json:"user"`
@@ -244,7 +245,7 @@ func appendRecord(b []byte, record any) []byte {
 // where they are nil: they are about the file and not about the thread.
 func appendThread(b []byte, t *store.StoredThread, count *int, more *bool) []byte {
 	r := threadRecord{
-		Kind: kindThread, Tenant: t.Tenant, ID: t.ID, Asked: text(t.Asked), Called: text(t.Called), Backend: text(t.Backend), Route: text(t.Route),
+		Kind: kindThread, Tenant: t.Tenant, ID: t.ID, Asked: text(t.Asked), Called: text(t.Called), Key: text(t.Key), Backend: text(t.Backend), Route: text(t.Route),
 		User: userRecord{text(t.User.ID), text(t.User.Name), text(t.User.Email), text(t.User.Phone), text(t.User.Info)},
 		Mode: text(t.Mode), Status: text(t.Status), Title: text(t.Title), Metadata: t.Metadata,
 		Tags: convert(t.Tags, func(v normalize.Tag) tagRecord { return tagRecord{text(v.ID), text(v.Name), text(v.Color)} }),
@@ -410,8 +411,8 @@ func (r *threadRecord) stored() (store.StoredThread, error) {
 		return store.StoredThread{}, errors.New("id: is no id of a thread")
 	}
 	t := store.StoredThread{Carry: string(r.Carry)}
-	t.Called = string(r.Called)
 	t.ID, t.Tenant, t.Asked, t.Backend, t.Route, t.Title = r.ID, r.Tenant, string(r.Asked), string(r.Backend), string(r.Route), string(r.Title)
+	t.Called, t.Key = string(r.Called), string(r.Key)
 	t.User = normalize.User{ID: string(r.User.ID), Name: string(r.User.Name), Email: string(r.User.Email), Phone: string(r.User.Phone), Info: string(r.User.Info)}
 	t.Mode, t.Status = normalize.Mode(r.Mode), normalize.ThreadStatus(r.Status)
 	t.Tags = convert(r.Tags, func(v tagRecord) normalize.Tag {

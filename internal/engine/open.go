@@ -54,20 +54,14 @@ func (e *Engine) OpenThread(ctx context.Context, o Origin, made Opening) (normal
 		return normalize.Thread{}, err
 	}
 	t := newThread(o, made.NewThread, now())
-	t.Called = made.Name
+	t.Called, t.Key = made.Name, made.Key
 	f := facts(o, made.User, nil, made.Metadata, t.ID)
 	f.Route, f.Backend = made.Route, made.Backend
 	d, err := u.Routes.Decide(f)
 	if err != nil {
 		return normalize.Thread{}, err
 	}
-	opening := store.Opening{Thread: t, Dialect: o.Dialect, Said: beforehand(made.Earlier, t.ID, "", t.CreatedAt)}
-	switch {
-	case made.Name != "":
-		opening.Name = threadName(o.Bot, made.Name)
-	case made.Key != "":
-		opening.Name = "key:" + o.Bot + ":" + made.Key
-	}
+	opening := store.Opening{Thread: t, Said: beforehand(made.Earlier, t.ID, "", t.CreatedAt)}
 	if len(opening.Said) > 0 {
 		opening.Carry = CarryTranscript
 	}
@@ -160,9 +154,6 @@ func (u *setup) own(o Origin) (*backend.Backend, routing.Decision, error) {
 	return u.ownBackend(d, o), d, nil
 }
 
-// threadName is the record of the name that a client gave to a thread with a bot.
-func threadName(bot, name string) string { return "thread:" + bot + ":" + name }
-
 // FindThread finds a thread by what a dialect's client calls it: our id, in its UUID
 // form or as it is; a name that a client chose; or the id of the dialect's own vendor.
 // A conversation that the vendor has from before is adopted where the route of the
@@ -197,9 +188,9 @@ func (e *Engine) FindThread(ctx context.Context, o Origin, id string, onePerPers
 
 // knownBy finds the thread of a chosen name or of a vendor's id.
 func (e *Engine) knownBy(ctx context.Context, u *setup, o Origin, id string) (threadID string, err error) {
-	record, err := e.store.ReadRecord(ctx, o.Caller.Tenant, o.Dialect, threadName(o.Bot, id))
+	threadID, err = e.store.NamedThread(ctx, o.Caller.Tenant, store.FoundBy{Dialect: o.Dialect, Bot: o.Bot, Called: id})
 	if !errors.Is(err, store.ErrNotFound) {
-		return record.ThreadID, err
+		return threadID, err
 	}
 	bots := []string{o.Bot}
 	if o.Bot == "" {
@@ -272,7 +263,7 @@ func (e *Engine) adoptFrom(ctx context.Context, u *setup, o Origin, id string, o
 		}
 	}
 	stored, _, err := e.store.OpenThread(context.WithoutCancel(ctx), store.Opening{
-		Thread: t, Dialect: o.Dialect, Claims: claims, Said: beforehand(messages, t.ID, b.Name(), t.CreatedAt),
+		Thread: t, Claims: claims, Said: beforehand(messages, t.ID, b.Name(), t.CreatedAt),
 	})
 	switch {
 	case errors.Is(err, store.ErrTaken):

@@ -97,6 +97,9 @@ func (s *Store) Import(ctx context.Context, arrivals []Arrival) error {
 			if err := tx.createThread(&t.Thread, threads[i]); err != nil {
 				return err
 			}
+			if err := tx.nameThread(&t.Thread, t.ID); err != nil {
+				return err
+			}
 			if err := tx.append(t.ID, 0, messages[i]); err != nil {
 				return err
 			}

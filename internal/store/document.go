@@ -38,6 +38,7 @@ type threadDoc struct {
 	Channel   channelDoc        `json:"channel,omitzero"`
 	Escalated *bool             `json:"escalated,omitempty"`
 	Called    string            `json:"called,omitempty"`
+	Key       string            `json:"key,omitempty"`
 }
 
 type attachmentDoc struct {
@@ -127,6 +128,7 @@ func encodeThread(t *normalize.Thread) threadRow {
 		Channel:   channelDoc(t.Channel),
 		Escalated: t.Escalated,
 		Called:    t.Called,
+		Key:       t.Key,
 	})
 	return row
 }
@@ -163,7 +165,7 @@ func scanThread(row scanner) (t StoredThread, bindings int, err error) {
 	t.Assignees = convert(d.Assignees, func(a personDoc) normalize.Assignee {
 		return normalize.Assignee{ID: a.ID, Name: a.Name, Email: a.Email}
 	})
-	t.Metadata, t.Channel, t.Escalated, t.Called = d.Metadata, normalize.Channel(d.Channel), d.Escalated, d.Called
+	t.Metadata, t.Channel, t.Escalated, t.Called, t.Key = d.Metadata, normalize.Channel(d.Channel), d.Escalated, d.Called, d.Key
 	return t, bindings, nil
 }
 

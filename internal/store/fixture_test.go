@@ -202,7 +202,7 @@ func fullThread(tenant string) normalize.Thread {
 	t.Metadata = map[string]string{"plan": "gold", "empty": ""}
 	t.Channel = normalize.Channel{ID: "c", Name: "web", Type: "api"}
 	t.Escalated = ptr(false)
-	t.Asked, t.Called = "desk/7", "order-17"
+	t.Asked, t.Called, t.Key = "desk/7", "order-17", "a person"
 	t.Bindings = []normalize.Binding{
 		{Backend: "old", Vendor: "altur", Bot: "b0", Remote: normalize.Remote{ThreadID: "r0"}, Since: t0, Until: at(1), Reason: "moved"},
 		{Backend: "older", Vendor: "sitegpt", Remote: normalize.Remote{ThreadID: "r1"}, Since: at(1), Until: at(2), Reason: "moved"},

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"chatmux/normalize"
 )
@@ -25,12 +26,30 @@ type Claim struct {
 
 // Opening is a thread that is to be made, with what it is found by.
 type Opening struct {
-	Thread  normalize.Thread    // with its bindings; MessageCount is not taken from it
-	Said    []normalize.Message // what was said before, stored with it, oldest first
-	Carry   string              // see StoredThread
-	Dialect string              // whose Name it is
-	Name    string              // what a dialect's client calls the thread; empty: nothing
-	Claims  []Claim
+	Thread normalize.Thread    // with its bindings, and what it is Called or its Key; MessageCount is not taken from it
+	Said   []normalize.Message // what was said before, stored with it, oldest first
+	Carry  string              // see StoredThread
+	Claims []Claim
+}
+
+// FoundBy is the name of a record that leads to a thread: its dialect, its bot, and
+// either what the client calls it or the dialect's key.
+type FoundBy struct {
+	Dialect, Bot, Called, Key string
+}
+
+func (f FoundBy) record() string {
+	if f.Called != "" {
+		return "thread:" + f.Bot + ":" + f.Called
+	}
+	return "key:" + f.Bot + ":" + f.Key
+}
+
+// foundBy says what a thread is found by; false for nothing but its id.
+func foundBy(t *normalize.Thread) (f FoundBy, named bool) {
+	f.Dialect, f.Bot, named = strings.Cut(t.Asked, "/")
+	f.Called, f.Key = t.Called, t.Key
+	return f, named && (f.Called != "" || f.Key != "")
 }
 
 // OpenThread makes a thread, its name and its claims in one commit. Where the name
@@ -55,10 +74,8 @@ func (s *Store) OpenThread(ctx context.Context, o Opening) (t StoredThread, made
 				return err
 			}
 		}
-		if o.Name != "" {
-			if err := tx.do(insertRecord, o.Thread.Tenant, o.Dialect, o.Name, id, []byte{}); err != nil {
-				return err
-			}
+		if err := tx.nameThread(&o.Thread, id); err != nil {
+			return err
 		}
 		t, err = tx.thread(o.Thread.Tenant, id, false)
 		return err
@@ -72,9 +89,9 @@ func (s *Store) OpenThread(ctx context.Context, o Opening) (t StoredThread, made
 // opened finds the thread that the name or a claim stands for; empty where there is
 // none.
 func (s *session) opened(o *Opening) (threadID string, err error) {
-	if o.Name != "" {
+	if by, named := foundBy(&o.Thread); named {
 		var value []byte
-		found, err := s.one(selectRecord, []any{o.Thread.Tenant, o.Dialect, o.Name}, &value, &threadID)
+		found, err := s.one(selectRecord, []any{o.Thread.Tenant, by.Dialect, by.record()}, &value, &threadID)
 		if err != nil || found {
 			return threadID, err
 		}
@@ -105,6 +122,16 @@ func (s *session) owned(c Claim, tenant string) (threadID string, err error) {
 	return threadID, nil
 }
 
+// nameThread makes a thread be found by what t is. A name that leads to a thread
+// already goes on to do so.
+func (s *session) nameThread(t *normalize.Thread, id string) error {
+	by, named := foundBy(t)
+	if !named {
+		return nil
+	}
+	return s.do(insertRecord, t.Tenant, by.Dialect, by.record(), id, []byte{})
+}
+
 func (s *session) open(o *Opening, row threadRow, said []messageRow) error {
 	if err := s.createThread(&o.Thread, row); err != nil {
 		return err
@@ -129,6 +156,12 @@ func (s *session) open(o *Opening, row threadRow, said []messageRow) error {
 		return nil
 	}
 	return s.do(updateCarry, o.Thread.ID, o.Carry)
+}
+
+// NamedThread returns the id of the tenant's thread that is found by a name. ErrNotFound.
+func (s *Store) NamedThread(ctx context.Context, tenant string, by FoundBy) (threadID string, err error) {
+	r, err := s.ReadRecord(ctx, tenant, by.Dialect, by.record())
+	return r.ThreadID, err
 }
 
 // Claimed reports which thread of the tenant's something at a vendor belongs to; empty

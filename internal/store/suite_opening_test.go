@@ -12,8 +12,8 @@ import (
 // opening is what a dialect's client asks for.
 func opening(tenant, name string, claims ...Claim) Opening {
 	t := newThread(tenant)
-	t.Asked = "desk/7"
-	return Opening{Thread: t, Dialect: "desk", Name: name, Claims: claims}
+	t.Asked, t.Called = "desk/7", name
+	return Opening{Thread: t, Claims: claims}
 }
 
 func conversationAt(id string) Claim {
@@ -59,8 +59,11 @@ func nameAndClaimStandForOneThread(t *testing.T, f *fixture) {
 		_, err = f.Thread(ctx, "acme", o.Thread.ID, false)
 		f.wantErr(what+" made a thread", err, ErrNotFound)
 	}
+	otherDialect, keyed := opening("acme", "order-17"), opening("acme", "")
+	otherDialect.Thread.Asked, keyed.Thread.Key = "other/7", "order-17"
 	for what, o := range map[string]Opening{
-		"another dialect's name": {Thread: newThread("acme"), Dialect: "other", Name: "order-17"},
+		"another dialect's name": otherDialect,
+		"a key, not a name":      keyed,
 		"another tenant's name":  opening("other", "order-17"),
 		"another bot's":          opening("acme", "", Claim{Vendor: "desk", Bot: "8", Kind: ClaimThread, ID: "c1"}),
 	} {
@@ -87,7 +90,7 @@ func anotherTenantsConversationIsTaken(t *testing.T, f *fixture) {
 		_, err = f.RemoteThread(ctx, "other", "desk", "7", id)
 		f.wantErr("RemoteThread "+id, err, ErrNotFound)
 	}
-	_, err = f.ReadRecord(ctx, "other", "desk", "mine")
+	_, err = f.NamedThread(ctx, "other", FoundBy{Dialect: "desk", Bot: "7", Called: "mine"})
 	f.wantErr("its name", err, ErrNotFound)
 	id, err := f.RemoteThread(ctx, "acme", "desk", "7", "c2")
 	f.must(err)
@@ -136,10 +139,10 @@ func whatAThreadIsFoundByGoesWithIt(t *testing.T, f *fixture) {
 	f.must(err)
 	_, err = f.EraseThread(ctx, "acme", o.Thread.ID, t0, t0)
 	f.must(err)
-	for _, name := range []string{"order-17", "chain"} {
-		_, err := f.ReadRecord(ctx, "acme", "desk", name)
-		f.wantErr(name, err, ErrNotFound)
-	}
+	_, err = f.ReadRecord(ctx, "acme", "desk", "chain")
+	f.wantErr("its record", err, ErrNotFound)
+	_, err = f.NamedThread(ctx, "acme", FoundBy{Dialect: "desk", Bot: "7", Called: "order-17"})
+	f.wantErr("its name", err, ErrNotFound)
 	_, made, err := f.OpenThread(ctx, opening("other", "order-17", conversationAt("c1")))
 	f.must(err)
 	f.same("name and conversation are free", made, true)
@@ -284,4 +287,20 @@ func transcriptIsReadByOffset(t *testing.T, f *fixture) {
 	_, total, err := f.MessagesAt(ctx, "acme", f.thread("acme").ID, false, Range{Limit: 1})
 	f.must(err)
 	f.same("an empty thread", total, 0)
+}
+
+func importedThreadIsFoundByItsName(t *testing.T, f *fixture) {
+	called, keyed := opening("acme", "order-17").Thread, opening("acme", "").Thread
+	keyed.Key = "a person"
+	f.must(f.Import(t.Context(), []Arrival{{Thread: StoredThread{Thread: called}}, {Thread: StoredThread{Thread: keyed}}}))
+	for id, by := range map[string]FoundBy{
+		called.ID: {Dialect: "desk", Bot: "7", Called: "order-17"},
+		keyed.ID:  {Dialect: "desk", Bot: "7", Key: "a person"},
+	} {
+		got, err := f.NamedThread(t.Context(), "acme", by)
+		f.must(err)
+		f.same(by.record(), got, id)
+		_, err = f.NamedThread(t.Context(), "other", by)
+		f.wantErr("another tenant", err, ErrNotFound)
+	}
 }

@@ -68,6 +68,7 @@ func testStore(t *testing.T, open func(t *testing.T) *Store) {
 		"ManyOpeningsMakeOneThread":                   manyOpeningsMakeOneThread,
 		"WhatAThreadIsFoundByGoesWithIt":              whatAThreadIsFoundByGoesWithIt,
 		"ErasedConversationIsNotTakenUpAgain":         erasedConversationIsNotTakenUpAgain,
+		"ImportedThreadIsFoundByItsName":              importedThreadIsFoundByItsName,
 		"RecordsAreKeptByTheirName":                   recordsAreKeptByTheirName,
 		"MessagesAreFoundWithoutTheirThread":          messagesAreFoundWithoutTheirThread,
 		"ThreadsOfABotAreListedByOffset":              threadsOfABotAreListedByOffset,
