@@ -22,6 +22,10 @@ import (
 // choreBatch is how many threads or chores one round of book-keeping takes.
 const choreBatch = 50
 
+// coarseClock is by how much two times of a vendor's may be off: it may tell one of
+// them in whole seconds.
+const coarseClock = time.Second
+
 // What became of a request of a vendor to our webhook, and of an answer that comes
 // later, as the metrics name it.
 const (
@@ -62,7 +66,11 @@ func (s *sending) await(b *backend.Backend, reply adapters.Reply) adapters.Reply
 		Due: now(), CreatedAt: now(),
 	}
 	m := s.sent(b, reply)
-	if err := s.engine.store.Await(context.WithoutCancel(s.ctx), s.epoch, m, *s.open, chore); err != nil {
+	err := s.engine.store.Await(context.WithoutCancel(s.ctx), s.epoch, m, *s.open, chore)
+	if errors.Is(err, store.ErrLost) {
+		return reply // this run's outcome does not count any more
+	}
+	if err != nil {
 		s.engine.log.Error("that an answer is waited for could not be stored", zap.String("thread", s.thread.ID), zap.Error(err))
 		s.chores = append(s.chores, chore) // then the end of the send says it
 	}
@@ -123,7 +131,7 @@ func (s *sending) takeNews(b *backend.Backend, reply *adapters.Reply) bool {
 	for _, news := range kept {
 		earlier := func(m normalize.Message) bool {
 			return m.Role == normalize.RoleSystem || m.Backend != b.Name() ||
-				!m.CreatedAt.IsZero() && m.CreatedAt.Before(reply.Sent.CreatedAt)
+				!m.CreatedAt.IsZero() && m.CreatedAt.Add(coarseClock).Before(reply.Sent.CreatedAt)
 		}
 		if len(news.Messages) == 0 || slices.ContainsFunc(news.Messages, earlier) {
 			continue
