@@ -30,10 +30,12 @@ const (
 	agent      = alturtwin.DefaultAgentID
 )
 
-// desk is a vendor that answers later, and a house in front of it.
+// desk is a vendor that answers later, a house in front of it, and who is told by
+// webhooks what happens there.
 type desk struct {
 	*house
 	twin *conversationstwin.Twin
+	crm  *receiver
 }
 
 // The paces of a house: one that looks into lists all the time, and one that never does.
@@ -58,7 +60,7 @@ func newDeskTwin(t *testing.T) (twin *conversationstwin.Twin, baseURL string) {
 	return twin, server.URL + "/api"
 }
 
-func deskConfig(store, baseURL string, hooked bool) string {
+func deskConfig(store, baseURL string, hooked bool, crm string) string {
 	return fmt.Sprintf(`
 listen: 127.0.0.1:0
 store: %s
@@ -73,13 +75,17 @@ backends:
     %s
 routes:
   - {name: default, to: desk}
-`, store, siteBot, baseURL, laterKey, chatbot, webChat, hookLine(hooked))
+outbound: {allow_cidrs: [127.0.0.1/32]}
+webhooks:
+  - {name: crm, url: "%s", secret: %s, events: [reply.completed]}
+`, store, siteBot, baseURL, laterKey, chatbot, webChat, hookLine(hooked), crm, signingSecret)
 }
 
 func startDesk(t *testing.T, store string, hooked bool, pace engine.Settling) *desk {
 	t.Helper()
 	twin, baseURL := newDeskTwin(t)
-	return &desk{startHouseAt(t, deskConfig(store, baseURL, hooked), pace), twin}
+	crm := newReceiver(t, httptest.NewServer, signingSecret)
+	return &desk{startHouseAt(t, deskConfig(store, baseURL, hooked, crm.URL), pace), twin, crm}
 }
 
 // hook is the address of a backend's webhook.
@@ -114,18 +120,19 @@ func TestEveryVendorStyleAnswersEveryCallerStyle(t *testing.T) {
 		called.twin.Answer(conversationstwin.Answering{After: 60 * time.Millisecond, Webhook: called.hook("desk")})
 		vendors := []struct {
 			style, backend string
-			house          *house
+			house          *desk
 		}{
-			{"sync", "docs-bot", polled.house},
-			{"stream", "own-llm", polled.house},
-			{"poll", "desk", polled.house},
-			{"callback", "desk", called.house},
+			{"sync", "docs-bot", polled},
+			{"stream", "own-llm", polled},
+			{"poll", "desk", polled},
+			{"callback", "desk", called},
 		}
 		for _, v := range vendors {
 			for caller, ask := range callerStyles {
 				t.Run(v.style+"_vendor_"+caller+"_caller", func(t *testing.T) {
-					h := *v.house
-					h.t = t
+					inner := *v.house.house
+					inner.t = t
+					h := desk{&inner, v.house.twin, v.house.crm}
 					threadID := ""
 					for turn, text := range []string{"Where is my parcel? 🚚", "And <when> will it come?"} {
 						id, replies := ask(t, &h, v.backend, threadID, text)
@@ -153,13 +160,13 @@ func TestEveryVendorStyleAnswersEveryCallerStyle(t *testing.T) {
 
 // callerStyles are the ways to get an answer: each says a text in a thread, or in a new
 // one, and gives what was replied.
-var callerStyles = map[string]func(t *testing.T, h *house, backend, threadID, text string) (string, []message){
-	"JSON": func(t *testing.T, h *house, backend, threadID, text string) (string, []message) {
+var callerStyles = map[string]func(t *testing.T, h *desk, backend, threadID, text string) (string, []message){
+	"JSON": func(t *testing.T, h *desk, backend, threadID, text string) (string, []message) {
 		t.Helper()
 		got := read[turn](t, h.call("POST", sendPath(threadID), sendBody(backend, threadID, text)), 200)
 		return got.Thread.ID, got.Replies
 	},
-	"SSE": func(t *testing.T, h *house, backend, threadID, text string) (string, []message) {
+	"SSE": func(t *testing.T, h *desk, backend, threadID, text string) (string, []message) {
 		t.Helper()
 		list := h.open(sendPath(threadID), sendBody(backend, threadID, text), "Accept", "text/event-stream").until("done", "error")
 		if got := strings.ReplaceAll(names(list), "delta+", "delta"); got != "message delta reply done" {
@@ -174,7 +181,7 @@ var callerStyles = map[string]func(t *testing.T, h *house, backend, threadID, te
 		}
 		return end.Thread.ID, []message{reply}
 	},
-	"poll": func(t *testing.T, h *house, backend, threadID, text string) (string, []message) {
+	"poll": func(t *testing.T, h *desk, backend, threadID, text string) (string, []message) {
 		t.Helper()
 		accepted := read[turn](t, h.call("POST", sendPath(threadID), sendBody(backend, threadID, text), "Prefer", "respond-async"), 202)
 		var replies []message
@@ -187,21 +194,21 @@ var callerStyles = map[string]func(t *testing.T, h *house, backend, threadID, te
 		})
 		return accepted.Thread.ID, replies
 	},
-	"webhook": func(t *testing.T, h *house, backend, threadID, text string) (string, []message) {
+	"webhook": func(t *testing.T, h *desk, backend, threadID, text string) (string, []message) {
 		t.Helper()
 		accepted := read[turn](t, h.call("POST", sendPath(threadID), sendBody(backend, threadID, text), "Prefer", "respond-async"), 202)
-		s := h.open("/v1/threads/"+accepted.Thread.ID+"/events", nil, "Last-Event-ID", "0")
-		defer s.leave()
-		for {
-			list := s.until("done", "error")
-			var begin turnOfEvent
-			var reply message
-			decode(t, list[0].Data, &begin)
-			if begin.Message.ID == accepted.Message.ID {
-				decode(t, list[len(list)-2].Data, &reply)
-				return accepted.Thread.ID, []message{reply}
+		var replies []message
+		h.eventually("the webhook was called", func() bool {
+			for _, got := range h.crm.received() {
+				var m message
+				decode(t, string(got.Data.Message), &m)
+				if m.InReplyTo == accepted.Message.ID {
+					replies = append(replies, m)
+				}
 			}
-		}
+			return len(replies) > 0
+		})
+		return accepted.Thread.ID, replies
 	},
 }
 
@@ -315,7 +322,7 @@ func TestAnAnswerThatIsWaitedForComesAlsoAfterARestart(t *testing.T) {
 		var accepted turn
 		var conversation string
 		t.Run("before", func(t *testing.T) {
-			h := startHouseAt(t, deskConfig(store, baseURL, false), eager)
+			h := startHouseAt(t, deskConfig(store, baseURL, false, "http://127.0.0.1:1"), eager)
 			accepted = read[turn](t, h.call("POST", "/v1/messages", object{"text": "hello"}, "Prefer", "respond-async"), 202)
 			h.eventually("the vendor has the message", func() bool {
 				return h.transcript(accepted.Thread.ID)[0].Status == "sent"
@@ -324,7 +331,7 @@ func TestAnAnswerThatIsWaitedForComesAlsoAfterARestart(t *testing.T) {
 		})
 		twin.SayAsOperator(conversation, "You were away.")
 		t.Run("after", func(t *testing.T) {
-			h := startHouseAt(t, deskConfig(store, baseURL, false), eager)
+			h := startHouseAt(t, deskConfig(store, baseURL, false, "http://127.0.0.1:1"), eager)
 			list := h.open("/v1/threads/"+accepted.Thread.ID+"/events", nil, "Last-Event-ID", "0").until("reply")
 			if names(list) != "message done reply" {
 				t.Errorf("events: %s", names(list))
@@ -340,8 +347,8 @@ func TestAnAnswerThatIsWaitedForComesAlsoAfterARestart(t *testing.T) {
 func TestAWebhookThatComesToAnotherReplicaAnswersTheSend(t *testing.T) {
 	store := newDatabase(t)
 	twin, baseURL := newDeskTwin(t)
-	one := startHouseAt(t, deskConfig(store, baseURL, true), deaf)
-	other := startHouseAt(t, deskConfig(store, baseURL, true), deaf)
+	one := startHouseAt(t, deskConfig(store, baseURL, true, "http://127.0.0.1:1"), deaf)
+	other := startHouseAt(t, deskConfig(store, baseURL, true, "http://127.0.0.1:1"), deaf)
 	twin.Answer(conversationstwin.Answering{After: 50 * time.Millisecond, Webhook: other.hook("desk")})
 	got := read[turn](t, one.call("POST", "/v1/messages", object{"text": "hello"}), 200)
 	if len(got.Replies) != 1 || got.Replies[0].Text != bot.Answer(1, "hello", "hello") {

@@ -141,7 +141,12 @@ func (s *Store) Events(ctx context.Context, tenant, threadID string, after int64
 			}
 			log.Partial = &Partial{ReplyID: p.ReplyID, Backend: p.Backend, Text: p.Text, Pieces: p.Pieces}
 		}
-		return tx.readLog(&log, tenant, after)
+		if err := tx.readLog(&log, tenant, after); err != nil || len(log.Entries) == 0 {
+			return err
+		}
+		// What was committed since the thread was read may be among the entries.
+		log.Thread, err = tx.thread(tenant, threadID, false)
+		return err
 	})
 	if err != nil {
 		return Log{}, err

@@ -113,6 +113,7 @@ func (s *Store) Hear(ctx context.Context, n News) (heard Heard, err error) {
 			return err
 		}
 		if heard.Kept = state.epoch != ""; heard.Kept {
+			tx.tell(n.ThreadID) // the send may be another process's
 			return nil
 		}
 		heard, err = tx.absorb(n.Tenant, n.ThreadID, state, n.Now)
