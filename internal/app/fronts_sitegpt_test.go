@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"strings"
@@ -486,4 +487,47 @@ routes:
 	if a.status < 500 || !strings.Contains(string(a.body), `"code":"BACKEND_`) {
 		t.Errorf("%d %s %s", a.status, a.header, a.body)
 	}
+}
+
+// TestAThreadThatItsVendorCouldNotMakeIsNotThere: its id is free for the next try.
+func TestAThreadThatItsVendorCouldNotMakeIsNotThere(t *testing.T) {
+	onEachStore(t, func(t *testing.T, newStore storeMaker) {
+		h := startHouse(t, fmt.Sprintf(fronts, newStore(t)))
+		mine := []string{"Authorization", "Bearer key-sitegpt-v0"}
+		if err := h.twin("sitegpt-v0").Close(); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			a := h.call("POST", botV0+"/threads", object{"threadId": "order-17"}, mine...)
+			if a.status < 500 || !strings.Contains(string(a.body), `"code":"BACKEND_`) {
+				t.Errorf("%d %s", a.status, a.body)
+			}
+			if n := h.ownThreads("sitegpt-v0"); n != 0 {
+				t.Errorf("%d threads are left", n)
+			}
+		}
+	})
+}
+
+// TestAClientsIdIsNothingToAnotherBotOrDialect: an id that a client chose stands for a
+// thread only where it was chosen.
+func TestAClientsIdIsNothingToAnotherBotOrDialect(t *testing.T) {
+	onEachStore(t, func(t *testing.T, newStore storeMaker) {
+		h := startHouse(t, fmt.Sprintf(fronts, newStore(t)))
+		mine := []string{"Authorization", "Bearer key-echo"}
+		h.refused("POST", botV0+"/threads", object{"threadId": "order-17"}, 200, "order-17", mine...)
+		h.refused("GET", "/sitegpt/api/v0/chatbots/7/threads/order-17", nil, 404, "THREAD_NOT_FOUND", mine...)
+		h.refused("GET", "/altur/api/v1.0/thread/order-17", nil, 404, `"error":404`, "Authorization", "api-key key-echo")
+		h.refused("POST", botV0+"/threads", object{"threadId": strings.Repeat("x", 256)}, 400, "threadId", mine...)
+		h.refused("GET", botV0+"/threads/"+strings.Repeat("x", 2000), nil, 404, "THREAD_NOT_FOUND", mine...)
+		h.refused("POST", "/altur/api/v1.0/message", object{"agent_id": "a", "end_user_id": strings.Repeat("x", 256), "content": "x"}, 400, "end_user_id", "Authorization", "api-key key-echo")
+		var long strings.Builder // that no index can make shorter
+		for i := range 100 {
+			fmt.Fprintf(&long, "%x", sha256.Sum256([]byte{byte(i)}))
+		}
+		send := object{"agent_id": long.String(), "end_user_id": "u", "content": "x"}
+		h.refused("POST", "/altur/api/v1.0/message", send, 400, "512 bytes", "Authorization", "api-key key-echo")
+		h.refused("GET", "/sitegpt/api/v0/chatbots/"+long.String()+"/threads/x", nil, 404, "THREAD_NOT_FOUND", mine...)
+		h.refused("GET", "/sitegpt/api/v0/chatbots/"+long.String()+"/threads", nil, 200, `"threads":[]`, mine...)
+	})
 }

@@ -40,7 +40,7 @@ func (e *Engine) OpenThread(ctx context.Context, o Origin, made Opening) (normal
 	if made.Name == "" && made.Key == "" && made.Person == "" && len(made.Earlier) == 0 {
 		return e.CreateThread(ctx, o, made.NewThread)
 	}
-	if max(len(made.Name), len(made.Key)) > maxForeignID {
+	if max(len(made.Name), len(made.Key), len(o.Bot)) > maxForeignID {
 		return normalize.Thread{}, normalize.Errorf(normalize.KindInvalidRequest, "an id may have at most %d bytes", maxForeignID)
 	}
 	end, err := e.begin()
