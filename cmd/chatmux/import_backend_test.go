@@ -54,7 +54,7 @@ func (w *town) imports(args ...string) migration.Import {
 // importKilled imports, killed at later and later moments until a run comes to its end.
 func (w *town) importKilled(args ...string) (kills int) {
 	w.t.Helper()
-	for life := 10 * time.Millisecond; ; life = life * 3 / 2 {
+	for life := 10 * time.Millisecond; ; life *= 2 {
 		ctx, cancel := context.WithTimeout(w.t.Context(), life)
 		cmd := exec.CommandContext(ctx, "chatmux", append([]string{"import"}, args...)...)
 		cmd.Dir, cmd.Env = w.dir, environ()

@@ -292,7 +292,7 @@ func (w *town) knows(r *resident) error {
 // run comes to its end. It gives how often it was killed.
 func (w *town) moveAll(from, to string, more ...string) (kills int) {
 	w.t.Helper()
-	for life := 5 * time.Millisecond; ; life = life * 3 / 2 {
+	for life := 5 * time.Millisecond; ; life *= 2 {
 		ctx, cancel := context.WithTimeout(w.t.Context(), life)
 		cmd := exec.CommandContext(ctx, "chatmux", append([]string{"move", "--from", from, "--to", to}, more...)...)
 		cmd.Dir, cmd.Env = w.dir, environ()

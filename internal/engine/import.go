@@ -109,7 +109,12 @@ func (im *importing) resume(ctx context.Context) error {
 	if im.req.DryRun {
 		return nil
 	}
-	mark, found, err := im.engine.store.ImportMark(ctx, tenant, im.id)
+	var mark store.ImportMark
+	var found bool
+	err = storing(ctx, func() (err error) {
+		mark, found, err = im.engine.store.ImportMark(ctx, tenant, im.id)
+		return err
+	})
 	if err != nil {
 		return im.engine.storeError(err)
 	}
@@ -151,7 +156,8 @@ func (im *importing) run(ctx context.Context) error {
 	if im.req.DryRun {
 		return nil
 	}
-	if err := im.engine.store.EndImport(ctx, im.origin.Caller.Tenant, im.id); err != nil {
+	err := storing(ctx, func() error { return im.engine.store.EndImport(ctx, im.origin.Caller.Tenant, im.id) })
+	if err != nil {
 		return im.engine.storeError(err)
 	}
 	return nil
@@ -166,7 +172,7 @@ func (im *importing) save(ctx context.Context) error {
 		return err
 	}
 	mark := store.ImportMark{Tenant: im.origin.Caller.Tenant, ID: im.id, Cursor: im.cursor, Report: report, At: now()}
-	if err := im.engine.store.SaveImportMark(ctx, mark); err != nil {
+	if err := storing(ctx, func() error { return im.engine.store.SaveImportMark(ctx, mark) }); err != nil {
 		return im.engine.storeError(err)
 	}
 	return nil
@@ -493,7 +499,12 @@ func (im *importing) store(ctx context.Context, t *adapters.RemoteThread, messag
 	e, b := im.engine, im.backend
 	waited := false
 	for tries := 0; tries < importTries; {
-		tenant, threadID, found, err := e.store.Conversation(ctx, b.Vendor(), b.Bot(), t.Remote.ThreadID)
+		var tenant, threadID string
+		var found bool
+		err := storing(ctx, func() (err error) {
+			tenant, threadID, found, err = e.store.Conversation(ctx, b.Vendor(), b.Bot(), t.Remote.ThreadID)
+			return err
+		})
 		switch {
 		case err != nil:
 			return what, added, e.storeError(err)
@@ -509,14 +520,14 @@ func (im *importing) store(ctx context.Context, t *adapters.RemoteThread, messag
 		}
 		var n int
 		var more bool
-		if found {
-			n, more, err = im.complete(ctx, t, threadID, messages, &what)
-		} else {
-			n, more, err = im.create(ctx, t, messages)
-			if err == nil {
+		err = storing(ctx, func() (err error) {
+			if found {
+				n, more, err = im.complete(ctx, t, threadID, messages, &what)
+			} else if n, more, err = im.create(ctx, t, messages); err == nil {
 				what = created
 			}
-		}
+			return err
+		})
 		added += n
 		switch {
 		case errors.Is(err, errUnsettled):
@@ -542,7 +553,11 @@ var errUnsettled = errors.New("engine: a message of the thread is not settled")
 // awaitSends waits for the sends that run at the backend now.
 func (im *importing) awaitSends(ctx context.Context) error {
 	for moment := now(); ; {
-		running, err := im.engine.store.InFlight(ctx, im.backend.Name(), moment)
+		var running bool
+		err := storing(ctx, func() (err error) {
+			running, err = im.engine.store.InFlight(ctx, im.backend.Name(), moment)
+			return err
+		})
 		if err != nil {
 			return im.engine.storeError(err)
 		}
@@ -550,6 +565,20 @@ func (im *importing) awaitSends(ctx context.Context) error {
 			return nil
 		}
 		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// storing does something with the store again where the store was away for a moment. All
+// that an import writes may be written twice.
+func storing(ctx context.Context, do func() error) error {
+	for try := 0; ; try++ {
+		err := do()
+		if !errors.Is(err, store.ErrUnavailable) || try == importTries-1 {
+			return err
+		}
+		if err := sleep(ctx, time.Second*time.Duration(min(1<<try, importPause))); err != nil {
 			return err
 		}
 	}
