@@ -128,6 +128,7 @@ var matrix = map[string]any{
 	"post /v1/threads/{thread}/messages/{message}/resend":   nil,
 	"post /v1/threads/{thread}/messages/{message}/feedback": object{"feedback": "negative"},
 	"get /v1/threads/{thread}/events":                       nil,
+	"post /v1/webhooks/deliveries/{delivery}/redeliver":     nil,
 	"post /v1/threads/{thread}/move":                        object{"backend": "b", "carry": "none"},
 }
 
@@ -135,6 +136,7 @@ var matrix = map[string]any{
 var others = []string{
 	"post /v1/messages", "post /v1/threads", "get /v1/threads", "get /v1/backends", "get /v1/backends/{backend}", "post /v1/routes/explain", "get /healthz", "get /readyz",
 	"get /metrics", "get /openapi.json", "get /docs", "get /docs/{file}", "get /v1/plan", "get /v1/export", "post /hooks/{backend}/{secret}",
+	"get /v1/webhooks/deliveries",
 }
 
 func a03(t testing.TB, s *scene) {
@@ -161,7 +163,7 @@ func a03(t testing.TB, s *scene) {
 					continue
 				}
 				ask := func(thread, message string) string {
-					at := strings.NewReplacer("{thread}", thread, "{message}", message).Replace(path)
+					at := strings.NewReplacer("{thread}", thread, "{message}", message, "{delivery}", "evt"+strings.TrimPrefix(message, "msg")).Replace(path)
 					return spy.call(strings.ToUpper(method), at, body).alike()
 				}
 				absent := ask(absentThread, absentMessage)

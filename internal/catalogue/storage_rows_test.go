@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -22,7 +23,7 @@ import (
 var storageRows = []row{
 	{id: "D01", promise: "a_lock_held_elsewhere_is_waited_for_and_not_for_ever", run: d01},
 	{id: "D02", promise: "a_full_disk_refuses_and_heals", run: d02, stores: sqliteOnly},
-	{id: "D03", promise: "an_io_error_is_no_success", tier: notYet, because: "needs a file system that fails when it is told to"},
+	{id: "D03", promise: "an_io_error_is_no_success", tier: soak, run: d03, stores: sqliteOnly},
 	{id: "D04", promise: "a_file_that_is_replaced_is_not_written", run: d04, stores: sqliteOnly},
 	{id: "D05", promise: "listing_does_not_let_the_log_grow", tier: soak, run: d05, stores: sqliteOnly},
 	{id: "D06", promise: "a_damaged_file_is_not_served", run: d06, stores: sqliteOnly},
@@ -121,6 +122,48 @@ func (e endless) Read(b []byte) (int, error) {
 		b[i] = byte(e)
 	}
 	return len(b), nil
+}
+
+// d03 lets writes and syncs of the database fail from some moment on: from then on
+// nothing is acknowledged, and what was is there after a restart.
+func d03(t testing.TB, s *scene) {
+	if _, err := exec.LookPath("strace"); err != nil {
+		t.Skip("calls are made to fail by strace: install it")
+	}
+	for _, calls := range []string{"fsync,fdatasync", "pwrite64"} {
+		h := s.serve(s.usual())
+		var kept []turn
+		send := func() answer {
+			a := h.first("solo", fmt.Sprintf("%s %d", calls, len(kept)))
+			if a.status == 200 {
+				kept = append(kept, a.turn())
+			}
+			return a
+		}
+		for range 10 {
+			send()
+		}
+		fault := exec.Command("strace", "-f", "-q", "-o", "/dev/null", "-p", fmt.Sprint(h.cmd.Process.Pid), "-e", "trace="+calls, "-e", "inject="+calls+":error=EIO")
+		if err := fault.Start(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the fault is met", func() bool { return send().status != 200 })
+		for range 20 {
+			send().problem(503, "storage_unavailable")
+		}
+		if a := h.call("GET", "/readyz", nil); a.status != 503 {
+			t.Errorf("%s fail, and /readyz says %d", calls, a.status)
+		}
+		h.kill()
+		_ = fault.Wait() // it ends with what it watches
+		again := s.serve(s.usual())
+		for _, was := range kept {
+			again.stored(was.Thread.ID, "user sent", "assistant complete")
+		}
+		again.first("solo", "and now?").turn()
+		again.stop()
+	}
+	s.db.intact(t)
 }
 
 func d04(t testing.TB, s *scene) {
