@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -32,5 +33,30 @@ func TestImportShowsABarOnATerminalAndLinesInAPipe(t *testing.T) {
 	piped := goesWell(t, dir, "import", "big.jsonl")
 	if strings.ContainsAny(piped.stdout+piped.stderr, "\r\x1b") || !strings.Contains(piped.stdout, "3000 threads that are here already") {
 		t.Errorf("in a pipe: %+v", piped)
+	}
+}
+
+func TestExportWritesToADeviceAsItIs(t *testing.T) {
+	w := newTown(t, "sqlite:chatmux.db")
+	w.serve()
+	w.stop()
+	pipe := filepath.Join(w.dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan string, 1)
+	go func() {
+		b, err := os.ReadFile(pipe)
+		if err != nil {
+			b = []byte(err.Error())
+		}
+		read <- string(b)
+	}()
+	goesWell(t, w.dir, "export", "--out", "pipe")
+	if got := <-read; got != `{"kind":"archive","version":1,"program":"chatmux","more":false}`+"\n" {
+		t.Errorf("the pipe gave %q", got)
+	}
+	if after, err := os.Stat(pipe); err != nil || after.Mode().Type() != os.ModeNamedPipe {
+		t.Errorf("the pipe is %v now, %v", after, err)
 	}
 }

@@ -24,7 +24,9 @@ func toldBy(t *testing.T, events string) (url string) {
 	return server.URL
 }
 
-func event(name, data string) string { return fmt.Sprintf("id: 1\nevent: %s\ndata: %s\n\n", name, data) }
+func event(name, data string) string {
+	return fmt.Sprintf("id: 1\nevent: %s\ndata: %s\n\n", name, data)
+}
 
 var (
 	begun   = event("message", `{"thread":{"id":"thr_1","backend":null},"message":{}}`)

@@ -226,8 +226,16 @@ func (c *counter) Write(b []byte) (int, error) {
 }
 
 // writeWhole writes a file for its owner alone, and gives it its name once it is whole
-// and on the disk.
+// and on the disk. What is there and is no ordinary file, a pipe or a device, is written to
+// as it is.
 func writeWhole(name string, write func(io.Writer) error) (err error) {
+	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+		f, err := os.OpenFile(name, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(write(f), f.Close())
+	}
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".part-*")
 	if err != nil {
 		return err
