@@ -99,6 +99,10 @@ func testAnUnknownMessageThatTheVendorHasIsSentAndItsReplyIsStored(t *testing.T,
 	if again.Message.Status != "sent" || len(again.Replies) != 1 || again.Replies[0].Text != bot.Answer(3, "hello", "and again") {
 		t.Errorf("a repeat of the key gets %+v", again)
 	}
+	told := h.open(path, object{"text": "and again"}, "Idempotency-Key", "and1", "Accept", "text/event-stream").until("done", "error")
+	if names(told) != "message delta reply done" || said(told) != again.Replies[0].Text {
+		t.Errorf("a repeat that wants a stream is told %s: %q", names(told), said(told))
+	}
 	if n := vendor.sends.Load(); n != 3 {
 		t.Errorf("%d sends, want 3: nothing is sent to settle", n)
 	}

@@ -51,7 +51,7 @@ func (h *house) open(path string, body any, headers ...string) *source {
 		if err != nil {
 			h.t.Fatal(err)
 		}
-		method, reader = "POST", bytes.NewReader(b)
+		method, reader = "POST", bytes.NewReader(append(b, 0x0a)) // as call writes it
 	}
 	req, err := http.NewRequestWithContext(ctx, method, h.url+path, reader)
 	if err != nil {

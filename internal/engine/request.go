@@ -118,6 +118,10 @@ type Replay struct {
 	Body      []byte
 	ThreadID  string
 	MessageID string
+	// Settled is the turn of a message that came through in another way than the
+	// request itself: settled after a crash, or sent again by hand. Its events do not
+	// tell it; nil otherwise.
+	Settled *Turn
 }
 
 // Page asks for one page of a list. Limit is 1 to 200; Cursor is what an earlier

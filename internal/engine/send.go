@@ -218,7 +218,7 @@ func (e *Engine) answered(ctx context.Context, o Origin, key *Key, state store.K
 				turn.Message = m.Message
 				slices.Reverse(turn.Replies)
 				status, body := key.Render(turn, nil)
-				return &replayed{Replay{Status: status, Body: body, ThreadID: state.ThreadID, MessageID: state.MessageID}}
+				return &replayed{Replay{Status: status, Body: body, ThreadID: state.ThreadID, MessageID: state.MessageID, Settled: &turn}}
 			}
 		}
 		if !more {

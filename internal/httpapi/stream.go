@@ -164,11 +164,9 @@ func (c *call) retell(turn engine.Turn, err error) error {
 		return c.turn(turn, err, false)
 	}
 	var events []engine.Observed
-	err = c.api.engine.Retell(c.r.Context(), c.origin(), turn.Replay.ThreadID, turn.Replay.MessageID, func(e normalize.Event) error {
-		events = append(events, engine.Observed{Event: e})
-		return nil
-	})
-	if err != nil {
+	if settled := turn.Replay.Settled; settled != nil {
+		events = eventsOf(settled)
+	} else if events, err = c.retold(turn.Replay); err != nil {
 		return err
 	}
 	c.Header().Set("Idempotency-Replayed", "true")
@@ -176,6 +174,30 @@ func (c *call) retell(turn engine.Turn, err error) error {
 	defer w.close()
 	w.write(events)
 	return nil
+}
+
+// eventsOf tells a turn whose events were never told; they have no ids.
+func eventsOf(t *engine.Turn) []engine.Observed {
+	list := []engine.Observed{{Event: normalize.Event{Type: normalize.EventMessage, Thread: &t.Thread, Message: &t.Message}}}
+	ids := make([]string, len(t.Replies))
+	for i := range t.Replies {
+		r := &t.Replies[i]
+		ids[i] = r.ID
+		if r.Text != "" {
+			list = append(list, engine.Observed{Event: normalize.Event{Type: normalize.EventDelta, MessageID: r.ID, Text: r.Text}})
+		}
+		list = append(list, engine.Observed{Event: normalize.Event{Type: normalize.EventReply, Message: r}})
+	}
+	return append(list, engine.Observed{Event: normalize.Event{Type: normalize.EventDone, Thread: &t.Thread, Message: &t.Message, Replies: ids}})
+}
+
+// retold tells again how a message was answered.
+func (c *call) retold(replay *engine.Replay) (events []engine.Observed, err error) {
+	err = c.api.engine.Retell(c.r.Context(), c.origin(), replay.ThreadID, replay.MessageID, func(e normalize.Event) error {
+		events = append(events, engine.Observed{Event: e})
+		return nil
+	})
+	return events, err
 }
 
 // later answers a send as soon as its message is stored; the send goes on without its
