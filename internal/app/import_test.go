@@ -24,6 +24,7 @@ type library struct {
 	began time.Time // the first conversation
 	mu    sync.Mutex
 	count int                       // of conversations
+	turns int                       // of each of them beside its first, without ids of the vendor's
 	asked []string                  // the cursors of the pages that were asked for
 	fail  func(cursor string) error // what is answered instead of a page; nil, or for nil, the page
 
@@ -72,10 +73,14 @@ func (l *library) ListThreads(_ context.Context, page adapters.Page) (adapters.T
 
 func (l *library) ListMessages(_ context.Context, remote normalize.Remote, _ adapters.Page) (adapters.MessagePage, error) {
 	n, _ := strconv.Atoi(remote.ThreadID[1:])
-	return adapters.MessagePage{Messages: []normalize.Message{
+	list := []normalize.Message{
 		{Role: normalize.RoleUser, Text: "question " + remote.ThreadID, RemoteID: remote.ThreadID + "q", CreatedAt: l.begun(n)},
 		{Role: normalize.RoleAssistant, Text: "answer " + remote.ThreadID, RemoteID: remote.ThreadID + "a", CreatedAt: l.begun(n)},
-	}}, nil
+	}
+	for range l.turns { // which agree in everything
+		list = append(list, normalize.Message{Role: normalize.RoleUser, Text: "ok"}, normalize.Message{Role: normalize.RoleAssistant, Text: "fine"})
+	}
+	return adapters.MessagePage{Messages: list}, nil
 }
 
 // Send begins the next conversation, which is listed while its answer is still due.
@@ -161,6 +166,46 @@ func testAnImportGoesOnAtThePageWhereItStopped(t *testing.T, newStore storeMaker
 	l.asked = nil
 	if got, err = e.Import(t.Context(), nobody, req); err != nil || got.Resumed || got.Unchanged != 7 || len(l.asked) != 4 {
 		t.Errorf("the third run: %v, %+v", err, got)
+	}
+}
+
+func TestALongConversationIsImportedWhole(t *testing.T) {
+	onEachStore(t, testALongConversationIsImportedWhole)
+}
+
+func testALongConversationIsImportedWhole(t *testing.T, newStore storeMaker) {
+	l := &library{began: march, count: 1, turns: 700} // more than share a commit
+	e, done := openLibrary(t, l, newStore(t))
+	defer done()
+	got, err := e.Import(t.Context(), nobody, engine.ImportRequest{Backend: "books"})
+	if err != nil || got.Created != 1 || got.Messages != 1402 {
+		t.Fatalf("%v, %+v", err, got)
+	}
+	if again, err := e.Import(t.Context(), nobody, engine.ImportRequest{Backend: "books"}); err != nil || again.Unchanged != 1 || again.Messages != 0 {
+		t.Errorf("%v, %+v", err, again)
+	}
+	list, _, err := e.Threads(t.Context(), nobody, engine.ThreadFilter{}, engine.Page{Limit: 10})
+	if err != nil || len(list) != 1 || list[0].MessageCount != 1402 || list[0].User.ID != "p0" {
+		t.Fatalf("%v, %+v", err, list)
+	}
+	var read int
+	for page := (engine.Page{Limit: 200, Ascending: true}); ; {
+		messages, next, err := e.Messages(t.Context(), nobody, list[0].ID, page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range messages {
+			if want := []normalize.Role{normalize.RoleUser, normalize.RoleAssistant}[read%2]; m.Role != want || m.CreatedAt.Before(march) {
+				t.Fatalf("message %d is %+v", read, m)
+			}
+			read++
+		}
+		if page.Cursor = next; next == "" {
+			break
+		}
+	}
+	if read != 1402 {
+		t.Errorf("%d messages", read)
 	}
 }
 
