@@ -89,7 +89,7 @@ Without a command it serves what ./config.yaml says.`,
 so, service goes on for limits.drain.delay, then new sends are refused and
 running ones have limits.drain.grace to end. The second ends at once.
 
-A change of the file, or SIGHUP, puts callers, backends, routes and
+A change of the file, or SIGHUP, puts callers, backends, routes, webhooks and
 limits.timeout in force anew. A file that is refused changes nothing; the log
 says what is wrong with it.
 
@@ -104,7 +104,7 @@ A file that is refused exits with 2, and all that is wrong with it is said at on
 			RunE: func(cmd *cobra.Command, _ []string) error { return check(cmd.OutOrStdout(), configFile) },
 		},
 		newBackends(&configFile), newExplain(&configFile), newChat(&configFile), newPlan(&configFile), newMove(&configFile),
-		newExport(&configFile), newImport(&configFile), newErase(&configFile),
+		newExport(&configFile), newImport(&configFile), newErase(&configFile), newWebhooks(&configFile),
 		newAdapter(), newSandbox(&configFile), newKey(), newVersion(),
 	)
 	root.InitDefaultCompletionCmd()
