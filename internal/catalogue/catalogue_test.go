@@ -58,6 +58,7 @@ var groups = []struct {
 	{"D", storageRows, 15},
 	{"O", overloadRows, 10},
 	{"P", processRows, 11},
+	{"W", webhookRows, 14},
 	{"M", replicaRows, 7},
 }
 
@@ -157,7 +158,7 @@ func TestEveryRowHasATestAndEveryTestARow(t *testing.T) {
 			t.Errorf("%s is in the table, and group %s has %d rows", id, group.letter, group.count)
 		}
 	}
-	ofRow := regexp.MustCompile(`^[usrciagdopm][0-9][0-9]$`)
+	ofRow := regexp.MustCompile(`^[usrciagdopwm][0-9][0-9]$`)
 	for _, name := range functions(t, ".") {
 		if ofRow.MatchString(name) && !tested[name] {
 			t.Errorf("the function %s tests a row that is not in the table", name)

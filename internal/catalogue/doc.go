@@ -12,8 +12,8 @@
 //
 // The rows are in groups: U faults of vendors, S streams, R breakers, retries and
 // fallback, C input, I idempotency, A attacks, G configuration, D storage, O
-// overload, P crash and restart, M several replicas on one database. What a quick run
-// leaves out is behind the build tag soak:
+// overload, P crash and restart, W webhooks, M several replicas on one database. What a
+// quick run leaves out is behind the build tag soak:
 //
 //	go test -tags soak -run Soak -timeout 0 ./internal/catalogue
 package catalogue

@@ -25,7 +25,7 @@ var overloadRows = []row{
 	{id: "O04", promise: "idle_connections_hurt_nobody", tier: soak, run: o04},
 	{id: "O05", promise: "out_of_descriptors_it_refuses_and_heals", run: o05},
 	{id: "O06", promise: "large_bodies_are_refused_before_memory_ends", tier: soak, run: o06},
-	{id: "O07", promise: "pending_deliveries_hurt_no_send", tier: notYet, because: "needs webhooks"},
+	{id: "O07", promise: "pending_deliveries_hurt_no_send", tier: notYet, because: "needs 100,000 deliveries that wait, and a quiet machine"},
 	{id: "O08", promise: "a_blocked_log_stalls_nobody", run: o08},
 	{id: "O09", promise: "a_starved_cpu_opens_no_breaker", tier: soak, run: o09},
 	{id: "O10", promise: "a_refusal_touches_neither_store_nor_body", run: o10},
