@@ -57,7 +57,7 @@ Exit status: 0 if no promise is broken, 1 if one is, 2 for a file that is refuse
 // is known.
 func tryAdapter(ctx context.Context, out io.Writer, file, name, sampleFile string) error {
 	var recorded *trial.Sample
-	options := config.Options{Settings: app.Settings(all.Adapters())}
+	options := config.Options{Settings: app.Settings(all.Adapters()), Dialects: app.Dialects(all.Adapters())}
 	if sampleFile != "" {
 		data, err := os.ReadFile(sampleFile)
 		if err != nil {

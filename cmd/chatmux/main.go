@@ -163,7 +163,7 @@ func misuse(cmd *cobra.Command, err error) error {
 }
 
 func loadConfig(file string) (*config.Config, error) {
-	return config.Load(file, config.Options{Settings: app.Settings(all.Adapters())})
+	return config.Load(file, config.Options{Settings: app.Settings(all.Adapters()), Dialects: app.Dialects(all.Adapters())})
 }
 
 // check comes to the verdict that serve would come to before it opens anything.

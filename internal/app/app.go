@@ -85,6 +85,17 @@ func Settings(specs []adapters.Spec) map[string]func() any {
 	return m
 }
 
+// Dialects names the vendors' APIs that are served at the front, for config.Options.
+func Dialects(specs []adapters.Spec) []string {
+	names := []string{}
+	for _, s := range specs {
+		if s.Dialect != nil {
+			names = append(names, s.Dialect.Name)
+		}
+	}
+	return names
+}
+
 // New builds a house and begins to listen; nothing is served before Run. On an
 // error everything that was opened is closed again.
 func New(ctx context.Context, c *config.Config, o Options) (_ *App, err error) {

@@ -3,10 +3,14 @@ package app_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
 	"chatmux/adapters/adaptertest"
+	"chatmux/adapters/all"
+	"chatmux/internal/app"
+	"chatmux/internal/config"
 )
 
 // The bots of the twins.
@@ -105,5 +109,26 @@ func (h *house) refused(method, path string, body any, status int, text string, 
 	a := h.call(method, path, body, headers...)
 	if a.status != status || !strings.Contains(string(a.body), text) {
 		h.t.Errorf("%s %s: %d %s, want %d with %s", method, path, a.status, a.body, status, text)
+	}
+}
+
+func TestADialectThatARouteMayNameIsServed(t *testing.T) {
+	names := app.Dialects(all.Adapters())
+	if want := []string{"altur", "sitegpt", "conversations", "openai"}; !slices.Equal(names, want) {
+		t.Errorf("dialects %v, want %v", names, want)
+	}
+	h := startHouse(t, fmt.Sprintf(fronts, `"sqlite::memory:"`))
+	for _, name := range names {
+		if a := h.call("GET", "/"+name+"/nothing", nil); a.status != 404 || a.header.Get("Content-Type") == "application/problem+json" {
+			t.Errorf("%s: %d %s", name, a.status, a.body)
+		}
+		c := "listen: 127.0.0.1:0\nstore: \"sqlite::memory:\"\nbackends: [{name: echo, adapter: echo}]\nroutes: [{name: a, match: {dialect: %s}, to: echo}, {name: default, to: echo}]\n"
+		options := config.Options{Settings: app.Settings(all.Adapters()), Dialects: names}
+		if _, err := config.Parse("config.yaml", fmt.Appendf(nil, c, name), options); err != nil {
+			t.Error(err)
+		}
+		if _, err := config.Parse("config.yaml", fmt.Appendf(nil, c, "echo"), options); err == nil {
+			t.Error("a route may name a dialect that nobody serves")
+		}
 	}
 }

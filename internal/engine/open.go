@@ -116,7 +116,9 @@ func (e *Engine) createOpened(
 		return normalize.Thread{}, failure
 	}
 	stored, err := e.store.UpdateThread(ctx, t.Tenant, t.ID, t.UpdatedAt, func(st *store.StoredThread) error {
-		st.Thread = t
+		if _, held := st.Binding(); !held { // nobody was quicker
+			st.Thread = t
+		}
 		return nil
 	})
 	if err != nil {
@@ -291,10 +293,12 @@ func (e *Engine) readConversation(
 		return c, read.Messages, nil
 	}
 	list, _, failure := b.ListMessages(ctx, c.Remote)
-	if failure != nil {
+	switch {
+	case failure == nil || failure.Kind == normalize.KindTooLarge: // a longer past than can be read stays where it is
+		return c, list, nil
+	default:
 		return c, nil, unknownThere(failure)
 	}
-	return c, list, nil
 }
 
 // conversation is what a vendor tells of one of its own.
