@@ -144,7 +144,7 @@ func TestSoakMutants(t *testing.T) {
 		}
 	}
 	if said, failed := runIn(t, tree, "("+strings.Join(quick, "|")+")", check); failed {
-		t.Fatalf("rows fail without a mistake, so they prove nothing:\n%s", tail(said))
+		t.Fatalf("rows fail without a mistake, so they prove nothing:\n%s", said)
 	}
 	for _, m := range mutants {
 		t.Run(m.row+"_"+strings.ReplaceAll(m.mistake, " ", "_"), func(t *testing.T) {
