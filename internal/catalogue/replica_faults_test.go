@@ -65,12 +65,13 @@ func m01(t testing.TB, s *scene) {
 
 // orphaned lets a vendor receive a message from the first program of a fleet and
 // kills that program then. A repeat on the second is told that the message runs.
-func (f *fleet) orphaned(text string) (message, thread string) {
+func (f *fleet) orphaned(text string) (message, thread string, since time.Time) {
 	s := f.scene
 	s.t.Helper()
 	asked := len(s.a.sends())
 	s.a.plays("1x tarpit")
 	var gone sync.WaitGroup
+	since = time.Now()
 	gone.Go(func() {
 		_, _ = f.at(0).try("POST", "/v1/messages", object{"route": "solo", "text": text}, key, text)
 	})
@@ -78,21 +79,20 @@ func (f *fleet) orphaned(text string) (message, thread string) {
 	f.at(0).kill()
 	gone.Wait()
 	p := f.at(1).first("solo", text, key, text).problem(409, "idempotency_in_progress")
-	return str(p.MessageID), f.at(1).threadOf(p.MessageID)
+	return str(p.MessageID), f.at(1).threadOf(p.MessageID), since
 }
 
 // inherited repeats a message on the second program until it does not run any more,
-// and checks that its lease was waited for.
-func (f *fleet) inherited(text string, lease time.Duration) answer {
+// and checks that its lease was waited for, which began since then.
+func (f *fleet) inherited(text string, since time.Time, lease time.Duration) answer {
 	s := f.scene
 	s.t.Helper()
-	began := time.Now()
 	var a answer
 	eventually(s.t, "the lease ends", func() bool {
 		a = f.at(1).first("solo", text, key, text)
 		return a.status != 409
 	})
-	if waited := time.Since(began); waited < lease/2 {
+	if waited := time.Since(since); waited < lease {
 		s.t.Errorf("a lease of %v was over after %v", lease, waited)
 	}
 	return a
@@ -104,8 +104,8 @@ func m02(t testing.TB, s *scene) {
 	c.limits = fmt.Sprintf("timeout: 20s, drain: {delay: 0s, grace: 5s}, idempotency: {lease: %v}", lease)
 	f := s.sail(c, 2)
 	// The vendor may have it: nobody says it again.
-	message, thread := f.orphaned("possibly")
-	a := f.inherited("possibly", lease)
+	message, thread, since := f.orphaned("possibly")
+	a := f.inherited("possibly", since, lease)
 	if p := a.problem(502, "backend_error"); p.Outcome != "unknown" || str(p.MessageID) != message {
 		t.Errorf("problem %s", a.body)
 	}
@@ -113,11 +113,11 @@ func m02(t testing.TB, s *scene) {
 	f.at(1).stored(thread, unknown...)
 	// Nobody was asked: the repeat says it, once.
 	f.replace(0)
-	message, thread = f.orphaned("certainly-not")
+	message, thread, since = f.orphaned("certainly-not")
 	s.change("DELETE FROM attempts WHERE thread_id = ?", thread)
 	s.change("UPDATE sends SET attempt_id = '' WHERE thread_id = ?", thread)
 	s.a.ResetLedger()
-	a = f.inherited("certainly-not", lease)
+	a = f.inherited("certainly-not", since, lease)
 	if got := a.turn(); got.Message.ID != message || got.Thread.ID != thread {
 		t.Errorf("turn %s, want message %s in thread %s", a.body, message, thread)
 	}
