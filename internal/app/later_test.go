@@ -531,6 +531,39 @@ func TestSiteGPTIsToldOfOurWebhookAndOperatorsAreHeard(t *testing.T) {
 	})
 }
 
+func TestAnAnswerThatOnlyItsWebhookBroughtIsTheAnswerOfItsMessage(t *testing.T) {
+	onEachStore(t, func(t *testing.T, newStore storeMaker) {
+		twin := sitegpttwin.New(sitegpttwin.Options{Key: normalize.NewSecret("k")})
+		var breaks atomic.Bool
+		vendor := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/message") && breaks.Load() {
+				twin.ServeHTTP(httptest.NewRecorder(), r) // the vendor has it, and its answer is lost
+				twin.Wait()
+				panic(http.ErrAbortHandler)
+			}
+			twin.ServeHTTP(w, r)
+		}))
+		defer func() { twin.Wait(); vendor.Close() }()
+		h := startHouse(t, fmt.Sprintf(hookedVendors, newStore(t), "", vendor.URL, "sandbox"))
+		twin.SetWebhook(h.hook("docs-bot"), hookSecret)
+		id := read[turn](t, h.call("POST", "/v1/messages", object{"text": "hello"}), 200).Thread.ID
+		breaks.Store(true)
+		p := read[problem](t, h.call("POST", sendPath(id), object{"text": "and?"}, "Idempotency-Key", "k"), 502)
+		if m := h.settled(id, p.MessageID); m.Status != "sent" {
+			t.Errorf("message %+v", m)
+		}
+		breaks.Store(false)
+		stored := h.transcript(id)
+		if len(stored) != 4 || stored[3].Text != bot.Answer(2, "hello", "and?") || stored[3].InReplyTo != p.MessageID {
+			t.Errorf("stored: %+v", stored)
+		}
+		again := read[turn](t, h.call("POST", sendPath(id), object{"text": "and?"}, "Idempotency-Key", "k"), 200)
+		if len(again.Replies) != 1 || again.Replies[0].Text != bot.Answer(2, "hello", "and?") {
+			t.Errorf("a repeat of the key gets %+v", again)
+		}
+	})
+}
+
 func TestARegistrationThatFailsIsTriedAgain(t *testing.T) {
 	twin := sitegpttwin.New(sitegpttwin.Options{Key: normalize.NewSecret("k")})
 	var failures atomic.Int32

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"chatmux/normalize"
@@ -98,7 +97,7 @@ func (s *Store) Hear(ctx context.Context, n News) (heard Heard, err error) {
 			if err != nil {
 				return err
 			}
-			if !known {
+			if known == 0 {
 				doc.Messages = append(doc.Messages, newsMessage{
 					ID: m.ID, Role: m.Role, Type: m.Type, Status: m.Status, Text: m.Text, RemoteID: m.RemoteID, Doc: m.doc, Raw: m.raw, Created: m.created,
 				})
@@ -122,21 +121,23 @@ func (s *Store) Hear(ctx context.Context, n News) (heard Heard, err error) {
 	return heard, err
 }
 
-// known reports whether a thread has a message already; one that is known by its text
-// stands behind a position.
-func (s *session) known(tenant string, m normalize.Message, behind int64, now time.Time) (bool, error) {
+// known gives the position of a message that a thread has already, 0 where it has not;
+// one that is known by its text stands behind a position.
+func (s *session) known(tenant string, m normalize.Message, behind int64, now time.Time) (seq int64, err error) {
 	if m.RemoteID != "" {
-		var seq int64
 		if found, err := s.one(selectToldBefore, []any{m.ThreadID, tenant, m.RemoteID}, &seq); err != nil || found {
-			return found, err
+			return seq, err
 		}
 	}
 	newest, err := s.messages(selectNewest, m.ThreadID, tenant, int64(newestRead))
-	return slices.ContainsFunc(newest, func(have StoredMessage) bool {
-		return have.Seq > behind && have.Role == m.Role && have.Text == m.Text && have.Notice == m.Notice &&
+	for _, have := range newest {
+		if have.Seq > behind && have.Role == m.Role && have.Text == m.Text && have.Notice == m.Notice &&
 			(have.RemoteID == "" || m.RemoteID == "") && (have.Status == normalize.StatusComplete || have.Status == normalize.StatusSent) &&
-			now.Sub(madeAt(have.Message)) < sameText
-	}), err
+			now.Sub(madeAt(have.Message)) < sameText {
+			return have.Seq, err
+		}
+	}
+	return 0, err
 }
 
 // madeAt is when a message got its id, by our clock.
@@ -260,7 +261,7 @@ func (s *session) absorb(tenant, threadID string, state threadState, now time.Ti
 			if err != nil {
 				return heard, err
 			}
-			if known {
+			if known > 0 {
 				continue
 			}
 			if waited.message != "" && waited.backend == k.doc.Backend && row.Role != normalize.RoleSystem {

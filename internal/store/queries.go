@@ -80,6 +80,7 @@ const (
 	settleUnknown
 	postponeMessage
 	completeReply
+	linkReply
 	nextSeq
 	insertEvents
 	appendEvents
@@ -315,7 +316,8 @@ var queries = [queryCount]string{
 
 	completeReply: `UPDATE messages SET status = 'complete', reason = '', type = $3, text = $4, remote_id = $5, doc = $6, raw = $7
 		WHERE thread_id = $1 AND in_reply_to = $2 AND status = 'incomplete' RETURNING id`,
-	nextSeq: `UPDATE threads SET message_count = message_count + 1, last_seq = last_seq + 1 WHERE id = $1 RETURNING last_seq`,
+	linkReply: `UPDATE messages SET in_reply_to = $3 WHERE thread_id = $1 AND seq = $2 AND in_reply_to = ''`,
+	nextSeq:   `UPDATE threads SET message_count = message_count + 1, last_seq = last_seq + 1 WHERE id = $1 RETURNING last_seq`,
 
 	insertEvents: `INSERT INTO events (thread_id, seq, doc) VALUES ($1, $2, $3)`,
 	appendEvents: `INSERT INTO events (thread_id, seq, doc)

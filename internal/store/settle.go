@@ -118,9 +118,14 @@ func (s *session) settleUnknown(v *Settlement, replies []messageRow) error {
 	events := []Entry{{Type: normalize.EventMessage, MessageID: v.MessageID}}
 	added := int64(0)
 	for i, reply := range replies {
-		if known, err := s.known(v.Tenant, reply.Message, asked, v.Now); err != nil {
+		known, err := s.known(v.Tenant, reply.Message, asked, v.Now)
+		if err != nil {
 			return err
-		} else if known { // its webhook was faster
+		}
+		if known > 0 { // its webhook was faster, and did not know what it answers
+			if err := s.do(linkReply, v.ThreadID, known, v.MessageID); err != nil {
+				return err
+			}
 			continue
 		}
 		completed := false
