@@ -79,3 +79,28 @@ func routeName(r *routing.Route) string {
 	}
 	return r.Name
 }
+
+// Choices lists what a caller may name: routes, and backends that these lead to, in
+// the order of the config.
+func (e *Engine) Choices(o Origin) (routes, backends []string) {
+	u := e.current.Load()
+	reached := make(map[string]bool)
+	for _, r := range u.Routes.All() {
+		if o.Caller.Routes != nil && !slices.Contains(o.Caller.Routes, r.Name) {
+			continue
+		}
+		routes = append(routes, r.Name)
+		for _, to := range r.To {
+			reached[to.Backend] = true
+		}
+		for _, name := range r.Fallback {
+			reached[name] = true
+		}
+	}
+	for _, b := range u.Backends {
+		if o.Caller.Routes == nil || reached[b.Name()] {
+			backends = append(backends, b.Name())
+		}
+	}
+	return routes, backends
+}

@@ -237,3 +237,75 @@ func (e *Engine) SetFeedback(ctx context.Context, o Origin, threadID, messageID 
 	}
 	return m, nil
 }
+
+// Span asks for a part of a list by its place.
+type Span struct {
+	Offset    int
+	Limit     int // 1 to 200
+	Ascending bool
+}
+
+// AskedThreads lists the threads of a dialect and bot: those that its clients made, and
+// those that a conversation of the vendor of that name with that bot holds or held. An
+// origin without a bot means all bots. Total is how many there are in all.
+func (e *Engine) AskedThreads(ctx context.Context, o Origin, f ThreadFilter, span Span) (list []normalize.Thread, total int, err error) {
+	filter := store.ThreadFilter{
+		Tenant: o.Caller.Tenant, Backend: f.Backend, Route: f.Route, User: f.User, Status: f.Status, Mode: f.Mode, Tag: f.Tag,
+		UpdatedAfter: f.UpdatedAfter, Query: f.Query, Dialect: o.Dialect, Bot: o.Bot,
+	}
+	found, more, err := e.store.Threads(ctx, filter, store.Range{Offset: span.Offset, Limit: span.Limit, Ascending: span.Ascending})
+	if err != nil {
+		return nil, 0, e.storeError(err)
+	}
+	for i := range found {
+		list = append(list, found[i].Thread)
+	}
+	if total = span.Offset + len(found); more || len(found) == 0 && span.Offset > 0 {
+		if total, err = e.store.CountThreads(ctx, filter); err != nil {
+			return nil, 0, e.storeError(err)
+		}
+	}
+	return list, total, nil
+}
+
+// MessagesAt lists a part of a thread's transcript, and how long it is in all. With
+// spoken, notices are left out, and not counted.
+func (e *Engine) MessagesAt(
+	ctx context.Context, o Origin, threadID string, spoken bool, span Span,
+) (list []normalize.Message, total int, err error) {
+	if _, err := normalize.ParseID(normalize.PrefixThread, threadID); err != nil {
+		return nil, 0, &normalize.Error{Kind: normalize.KindNotFound}
+	}
+	list, total, err = e.store.MessagesAt(ctx, o.Caller.Tenant, threadID, spoken, store.Range{Offset: span.Offset, Limit: span.Limit, Ascending: span.Ascending})
+	if err != nil {
+		return nil, 0, e.storeError(err)
+	}
+	return list, total, nil
+}
+
+// Escalate asks the vendor's side of a thread to look at it. Where nobody can be asked,
+// that is KindUnsupported and nothing changes.
+func (e *Engine) Escalate(ctx context.Context, o Origin, id, note string) (normalize.Thread, error) {
+	t, err := e.readThread(ctx, o, id, false)
+	if err != nil {
+		return normalize.Thread{}, err
+	}
+	u := e.use()
+	defer u.release()
+	b, remote, failure := u.holder(&t.Thread, (*backend.Backend).Escalates, "the backend cannot escalate")
+	if failure == nil {
+		failure = b.Escalate(ctx, remote, note)
+	}
+	if failure != nil {
+		return normalize.Thread{}, failure
+	}
+	escalated := true
+	t, err = e.changeThread(ctx, o, id, func(t *store.StoredThread) error {
+		t.Escalated = &escalated
+		return nil
+	})
+	if err != nil {
+		return normalize.Thread{}, e.storeError(err)
+	}
+	return t.Thread, nil
+}
