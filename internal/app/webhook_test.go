@@ -129,7 +129,7 @@ func (r *receiver) types() string {
 }
 
 // hooks is a config with receivers.
-func hooks(store string, more string, receivers ...string) string {
+func hooks(store string, receivers ...string) string {
 	var y strings.Builder
 	fmt.Fprintf(&y, `
 listen: 127.0.0.1:0
@@ -142,8 +142,8 @@ backends:
   - {name: docs-bot, adapter: sitegpt, settings: {base_url: sandbox, api_key: k-sitegpt-canary, chatbot_id: "365062873485935184"}}
 routes:
   - {name: default, to: echo}
-%swebhooks:
-`, store, more)
+webhooks:
+`, store)
 	for i, url := range receivers {
 		fmt.Fprintf(&y, "  - {name: hook-%d, url: %q, secret: %q}\n", i+1, url, signingSecret)
 	}
@@ -197,7 +197,7 @@ func TestW01_each_event_is_delivered_once_and_verifies(t *testing.T) { onEachSto
 
 func testW01(t *testing.T, newStore storeMaker) {
 	r := newReceiver(t, httptest.NewServer, signingSecret)
-	h := startHouse(t, hooks(newStore(t), "", r.URL))
+	h := startHouse(t, hooks(newStore(t), r.URL))
 	first := read[turn](t, h.call("POST", "/v1/messages", object{"text": "hello"}), 200)
 	path := "/v1/threads/" + first.Thread.ID
 	read[thread](t, h.call("PATCH", path, object{"title": "Shoes"}), 200)
@@ -245,7 +245,7 @@ func TestW02_a_failed_delivery_is_tried_again_under_its_id(t *testing.T) { onEac
 func testW02(t *testing.T, newStore storeMaker) {
 	r := newReceiver(t, httptest.NewServer, signingSecret)
 	r.answers(statuses(500, 301, 503, 200))
-	h := startHouse(t, hooks(newStore(t), "", r.URL))
+	h := startHouse(t, hooks(newStore(t), r.URL))
 	read[thread](t, h.call("PATCH", "/v1/threads/"+h.empty(), object{"title": "Shoes"}), 200)
 	h.settles("hook-1", "1 delivered")
 	got := r.received()
@@ -284,7 +284,7 @@ func testW03(t *testing.T, newStore storeMaker) {
 	t.Cleanup(func() { close(release) })
 	pace := hookPace
 	pace.Timeout = time.Second
-	h := startHouseWith(t, hooks(newStore(t), "", slow.URL, good.URL), app.Options{Settling: quickSettling, Webhooks: pace})
+	h := startHouseWith(t, hooks(newStore(t), slow.URL, good.URL), app.Options{Settling: quickSettling, Webhooks: pace})
 	id := h.empty()
 	for i := range 25 { // more than may run at once
 		read[thread](t, h.call("PATCH", "/v1/threads/"+id, object{"title": fmt.Sprint(i)}), 200)
@@ -305,7 +305,7 @@ func testW04(t *testing.T, newStore storeMaker) {
 		w.Header().Set("Retry-After", "60")
 		w.WriteHeader(http.StatusTooManyRequests)
 	})
-	h := startHouse(t, hooks(newStore(t), "", r.URL))
+	h := startHouse(t, hooks(newStore(t), r.URL))
 	read[thread](t, h.call("PATCH", "/v1/threads/"+h.empty(), object{"title": "Shoes"}), 200)
 	h.eventually("it is put off", func() bool { return h.deliveries("")[0].ResponseStatus == 429 })
 	d := h.deliveries("")[0]
@@ -326,7 +326,7 @@ func TestW05_a_bad_certificate_is_a_failure_that_says_so(t *testing.T) { onEachS
 
 func testW05(t *testing.T, newStore storeMaker) {
 	r := newReceiver(t, quietTLS, signingSecret)
-	h := startHouse(t, hooks(newStore(t), "", r.URL))
+	h := startHouse(t, hooks(newStore(t), r.URL))
 	read[thread](t, h.call("PATCH", "/v1/threads/"+h.empty(), object{"title": "Shoes"}), 200)
 	h.eventually("the cause is shown", func() bool { return strings.Contains(h.deliveries("")[0].Failure, "certificate") })
 	if n := len(r.received()); n != 0 {
@@ -341,7 +341,7 @@ func TestW06_a_receiver_that_never_comes_back_is_given_up_and_can_be_told_later(
 func testW06(t *testing.T, newStore storeMaker) {
 	dead, good := newReceiver(t, httptest.NewServer, signingSecret), newReceiver(t, httptest.NewServer, signingSecret)
 	dead.answers(statuses(500))
-	h := startHouse(t, hooks(newStore(t), "", dead.URL, good.URL))
+	h := startHouse(t, hooks(newStore(t), dead.URL, good.URL))
 	read[thread](t, h.call("PATCH", "/v1/threads/"+h.empty(), object{"title": "Shoes"}), 200)
 	h.settles("hook-2", "1 delivered")
 	h.settles("hook-1", "1 dead")
@@ -367,7 +367,7 @@ func TestAReceiverThatIsGoneIsNotAskedAgain(t *testing.T) { onEachStore(t, testG
 func testGone(t *testing.T, newStore storeMaker) {
 	r := newReceiver(t, httptest.NewServer, signingSecret)
 	r.answers(statuses(410))
-	h := startHouse(t, hooks(newStore(t), "", r.URL))
+	h := startHouse(t, hooks(newStore(t), r.URL))
 	read[thread](t, h.call("PATCH", "/v1/threads/"+h.empty(), object{"title": "Shoes"}), 200)
 	h.settles("hook-1", "1 dead")
 	if n := len(r.received()); n != 1 {
@@ -379,7 +379,7 @@ func TestW10_the_signed_bytes_are_the_sent_bytes(t *testing.T) { onEachStore(t, 
 
 func testW10(t *testing.T, newStore storeMaker) {
 	r := newReceiver(t, httptest.NewServer, signingSecret)
-	h := startHouse(t, hooks(newStore(t), "", r.URL))
+	h := startHouse(t, hooks(newStore(t), r.URL))
 	text := "\"quotes\" \\ / <b>&amp;</b> \t\n\r \u2028 \u2029 🚚👨‍👩‍👧 𝔘 é e\u0301 \ufffd {\"a\":123456789012345678901234567890, \"b\":1e400}"
 	m := read[turn](t, h.call("POST", "/v1/messages", object{"text": text, "metadata": object{"n": "9007199254740993", "🚚": "\"<&>\""}}), 200)
 	h.settles("hook-1", "2 delivered")
@@ -402,7 +402,7 @@ func TestSeveralSecretsAllSign(t *testing.T) { onEachStore(t, testSeveralSecrets
 func testSeveralSecrets(t *testing.T, newStore storeMaker) {
 	const next = "whsec_bmV4dC1jYW5hcnktbmV4dC1jYW5hcnktbmV4dA=="
 	r := newReceiver(t, httptest.NewServer, signingSecret, next)
-	h := startHouse(t, strings.Replace(hooks(newStore(t), "", r.URL), signingSecret, signingSecret+" "+next, 1))
+	h := startHouse(t, strings.Replace(hooks(newStore(t), r.URL), signingSecret, signingSecret+" "+next, 1))
 	read[thread](t, h.call("PATCH", "/v1/threads/"+h.empty(), object{"title": "Shoes"}), 200)
 	h.settles("hook-1", "1 delivered")
 }
@@ -411,7 +411,7 @@ func TestA06_a_webhook_never_leads_inside(t *testing.T) { onEachStore(t, testA06
 
 func testA06Webhook(t *testing.T, newStore storeMaker) {
 	victim := newReceiver(t, httptest.NewServer, signingSecret)
-	inside := strings.Replace(hooks(newStore(t), "", victim.URL), "outbound: {allow_cidrs: [127.0.0.1/32]}\n", "", 1)
+	inside := strings.Replace(hooks(newStore(t), victim.URL), "outbound: {allow_cidrs: [127.0.0.1/32]}\n", "", 1)
 	h := startHouse(t, inside)
 	read[thread](t, h.call("PATCH", "/v1/threads/"+h.empty(), object{"title": "Shoes"}), 200)
 	h.eventually("it fails", func() bool { return h.deliveries("")[0].Failure != "" })
@@ -432,7 +432,7 @@ func testReloadOfReceivers(t *testing.T, newStore storeMaker) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	})
 	store := newStore(t)
-	h := startHouse(t, hooks(store, "", one.URL))
+	h := startHouse(t, hooks(store, one.URL))
 	id := h.empty()
 	read[thread](t, h.call("PATCH", "/v1/threads/"+id, object{"title": "1"}), 200)
 	h.eventually("the first was tried", func() bool { return len(one.received()) == 1 })
@@ -442,10 +442,10 @@ func testReloadOfReceivers(t *testing.T, newStore storeMaker) {
 			t.Fatal(err)
 		}
 	}
-	without, _, _ := strings.Cut(hooks(store, "", one.URL), "webhooks:")
+	without, _, _ := strings.Cut(hooks(store, one.URL), "webhooks:")
 	reload(without)
 	read[thread](t, h.call("PATCH", "/v1/threads/"+id, object{"title": "2"}), 200) // nobody is told
-	reload(hooks(store, "", two.URL))                                              // hook-1 leads elsewhere now
+	reload(hooks(store, two.URL))                                                  // hook-1 leads elsewhere now
 	read[thread](t, h.call("PATCH", "/v1/threads/"+id, object{"title": "3"}), 200)
 	h.settles("hook-1", "2 delivered")
 	if n := len(two.received()); n != 2 {
@@ -497,7 +497,7 @@ func testErasedThreadIsNotToldOf(t *testing.T, newStore storeMaker) {
 		w.Header().Set("Retry-After", "1")
 		w.WriteHeader(http.StatusServiceUnavailable)
 	})
-	h := startHouse(t, hooks(newStore(t), "", r.URL))
+	h := startHouse(t, hooks(newStore(t), r.URL))
 	id := h.empty()
 	read[thread](t, h.call("PATCH", "/v1/threads/"+id, object{"title": "a secret"}), 200)
 	h.eventually("it was put off", func() bool { return h.deliveries("")[0].ResponseStatus == 503 })
@@ -513,7 +513,7 @@ func TestAMoveInNeedIsTold(t *testing.T) { onEachStore(t, testAMoveInNeedIsTold)
 
 func testAMoveInNeedIsTold(t *testing.T, newStore storeMaker) {
 	r := newReceiver(t, httptest.NewServer, signingSecret)
-	text := strings.Replace(hooks(newStore(t), "", r.URL), "  - {name: default, to: echo}\n",
+	text := strings.Replace(hooks(newStore(t), r.URL), "  - {name: default, to: echo}\n",
 		"  - {name: default, to: docs-bot, fallback: [echo], on_unavailable: move}\n", 1)
 	h := startHouse(t, text)
 	first := read[turn](t, h.call("POST", "/v1/messages", object{"text": "hello"}), 200)
@@ -540,7 +540,7 @@ func TestW08_two_replicas_never_deliver_one_event_at_once(t *testing.T) {
 		open.Delete(id)
 		w.WriteHeader(http.StatusNoContent)
 	})
-	text := hooks(newDatabase(t), "", r.URL)
+	text := hooks(newDatabase(t), r.URL)
 	one, two := startHouse(t, text), startHouse(t, text)
 	var all sync.WaitGroup
 	for i, h := range []*house{one, two} {
