@@ -198,7 +198,7 @@ func (d *Dispatcher) count(ctx context.Context) {
 	list, err := d.store.Backlogs(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
-			d.log.Error("webhooks that wait could not be counted", zap.Error(err))
+			d.log.Warn("webhooks that wait could not be counted", zap.Error(err))
 		}
 		return
 	}
@@ -221,6 +221,7 @@ type lane struct {
 	places chan struct{} // taken by tries that run
 	taking context.Context
 	close  context.CancelFunc
+	blind  bool // the store does not say what is due; said once
 }
 
 func newLane(d *Dispatcher, name string) *lane {
@@ -261,10 +262,15 @@ func (l *lane) take() {
 	lease, owner, began := d.pace.Timeout+d.pace.Margin, rand.Text(), time.Now()
 	list, err := d.store.ClaimDeliveries(l.taking, l.name, owner, lease, free)
 	if err != nil {
-		if l.taking.Err() == nil {
-			d.log.Error("webhooks that are due could not be read; it is tried again", zap.String("endpoint", l.name), zap.Error(err))
+		if !l.blind && l.taking.Err() == nil {
+			l.blind = true
+			d.log.Error("webhooks that are due cannot be read; it is tried again until they can", zap.String("endpoint", l.name), zap.Error(err))
 		}
 		return
+	}
+	if l.blind {
+		l.blind = false
+		d.log.Info("webhooks that are due can be read again", zap.String("endpoint", l.name))
 	}
 	target := l.target.Load()
 	for _, delivery := range list {
