@@ -83,9 +83,10 @@ func (m newsMessage) row(threadID, backend string) messageRow {
 // has is known: by the vendor's id of it; where one of the two has none, by who said
 // it and its text, within ten minutes. A message of a bot or of an operator is the
 // answer that is waited for, if one is. ErrNotFound: no such thread.
-func (s *Store) Hear(ctx context.Context, n News) (heard Heard, err error) {
+func (s *Store) Hear(ctx context.Context, n News) (Heard, error) {
+	var heard Heard
 	rows := convert(n.Messages, encodeMessage)
-	err = s.db.write(ctx, func(tx *session) error {
+	err := s.db.write(ctx, func(tx *session) error {
 		heard = Heard{}
 		state, err := tx.state(n.Tenant, n.ThreadID)
 		if err != nil {
@@ -118,7 +119,10 @@ func (s *Store) Hear(ctx context.Context, n News) (heard Heard, err error) {
 		heard, err = tx.absorb(n.Tenant, n.ThreadID, state, n.Now)
 		return err
 	})
-	return heard, err
+	if err != nil { // the write may still be under way
+		return Heard{}, err
+	}
+	return heard, nil
 }
 
 // known gives the position of a message that a thread has already, 0 where it has not;
@@ -220,8 +224,9 @@ func (s *Store) TalkedOf(ctx context.Context, limit int) (list []ThreadRef, err 
 
 // Absorb stores the news that was kept for a thread in it, as Hear does. ErrBusy: a
 // send holds the thread again.
-func (s *Store) Absorb(ctx context.Context, t ThreadRef, now time.Time) (heard Heard, err error) {
-	err = s.db.write(ctx, func(tx *session) error {
+func (s *Store) Absorb(ctx context.Context, t ThreadRef, now time.Time) (Heard, error) {
+	var heard Heard
+	err := s.db.write(ctx, func(tx *session) error {
 		state, err := tx.state(t.Tenant, t.ThreadID)
 		if err != nil {
 			return err
@@ -232,7 +237,10 @@ func (s *Store) Absorb(ctx context.Context, t ThreadRef, now time.Time) (heard H
 		heard, err = tx.absorb(t.Tenant, t.ThreadID, state, now)
 		return err
 	})
-	return heard, err
+	if err != nil {
+		return Heard{}, err
+	}
+	return heard, nil
 }
 
 // absorb stores all news of a thread in it.
@@ -445,13 +453,17 @@ type VendorRecord struct {
 }
 
 // KeepRecord stores a record; false where it is stored already.
-func (s *Store) KeepRecord(ctx context.Context, r VendorRecord) (added bool, err error) {
-	err = s.db.write(ctx, func(tx *session) error {
+func (s *Store) KeepRecord(ctx context.Context, r VendorRecord) (bool, error) {
+	added := false
+	err := s.db.write(ctx, func(tx *session) error {
 		n, err := tx.exec(insertVendorRecord, r.Vendor, r.Bot, r.Kind, r.ID, r.ThreadID, string(r.Raw), millis(r.ReceivedAt))
 		added = n > 0
 		return err
 	})
-	return added, err
+	if err != nil {
+		return false, err
+	}
+	return added, nil
 }
 
 // VendorRecords lists up to limit records of one kind in the order of their ids, after

@@ -198,9 +198,9 @@ func (s *session) postEntry(tenant, threadID string, e Entry) error {
 // ClaimDeliveries takes up to limit deliveries of an endpoint that are due, oldest
 // first, and counts a try of each. They are the owner's for the time of the lease, by
 // the database's clock; then, if it has said nothing, they are due again.
-func (s *Store) ClaimDeliveries(ctx context.Context, endpoint, owner string, lease time.Duration, limit int) (list []Delivery, err error) {
+func (s *Store) ClaimDeliveries(ctx context.Context, endpoint, owner string, lease time.Duration, limit int) ([]Delivery, error) {
 	due := false
-	err = s.db.read(ctx, func(tx *session) error { // most of the time there is nothing to write
+	err := s.db.read(ctx, func(tx *session) (err error) { // most of the time there is nothing to write
 		var id string
 		due, err = tx.one(selectDelivery, []any{endpoint}, &id)
 		return err
@@ -208,6 +208,7 @@ func (s *Store) ClaimDeliveries(ctx context.Context, endpoint, owner string, lea
 	if err != nil || !due {
 		return nil, err
 	}
+	var list []Delivery
 	err = s.db.write(ctx, func(tx *session) error {
 		list = nil
 		err := tx.each(claimDeliveries, []any{owner, lease.Milliseconds(), endpoint, int64(limit)}, func(row scanner) error {
@@ -218,7 +219,7 @@ func (s *Store) ClaimDeliveries(ctx context.Context, endpoint, owner string, lea
 		tx.wrote = tx.wrote || len(list) > 0
 		return err
 	})
-	if err != nil {
+	if err != nil { // the write may still be under way
 		return nil, err
 	}
 	slices.SortFunc(list, func(a, b Delivery) int { return strings.Compare(a.ID, b.ID) })
