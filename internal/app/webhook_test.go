@@ -18,6 +18,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"chatmux/internal/app"
+	"chatmux/internal/sandbox"
 	"chatmux/internal/webhook"
 )
 
@@ -569,20 +570,27 @@ func TestW08_two_replicas_never_deliver_one_event_at_once(t *testing.T) {
 }
 
 // TestAStreamIsWatchedOnAnotherReplica: what one replica does is told to who watches on
-// the other, without waiting for the next look.
+// the other, an answer that is still being written too.
 func TestAStreamIsWatchedOnAnotherReplica(t *testing.T) {
 	text := fmt.Sprintf(vendors, newDatabase(t))
 	one, two := startHouse(t, text), startHouse(t, text)
-	id := read[thread](t, one.call("POST", "/v1/threads", object{"backend": "own-llm"}), 201).ID
+	one.twin("helpdesk").Script(sandbox.MustScript("drip 30 150ms")...)
+	id := read[thread](t, one.call("POST", "/v1/threads", object{"backend": "helpdesk"}), 201).ID
 	watch := two.open("/v1/threads/"+id+"/events", nil)
-	go func() {
-		_, _ = one.try("POST", "/v1/threads/"+id+"/messages", object{"text": "Where is my parcel? [[delay 3s]]", "stream": true})
-	}()
+	speak := one.open("/v1/threads/"+id+"/messages", object{"text": "Where is my parcel? Please say it slowly.", "stream": true})
 	if e := watch.next(); e.Name != "message" {
 		t.Fatalf("first %+v", e)
 	}
-	list := watch.until("done", "error")
-	if got := names(list); got != "delta+ reply done" && got != "delta reply done" {
-		t.Errorf("told: %s", got)
+	if e := watch.next(); e.Name != "delta" {
+		t.Fatalf("then %+v", e)
+	}
+	select {
+	case <-speak.ended:
+		t.Error("the answer was whole before anything of it was seen on the other replica")
+	default:
+	}
+	seen, told := watch.until("done", "error"), speak.until("done", "error")
+	if got, want := seen[len(seen)-1], told[len(told)-1]; got != want {
+		t.Errorf("the end is told as %+v, and was %+v", got, want)
 	}
 }
