@@ -56,13 +56,15 @@ func foundBy(t *normalize.Thread) (f FoundBy, named bool) {
 // stands for a thread of the tenant's already, or a claim is that thread's, nothing
 // is made (save the name) and that thread is returned; so of many calls at once one
 // makes it and all get it. ErrTaken.
-func (s *Store) OpenThread(ctx context.Context, o Opening) (t StoredThread, made bool, err error) {
+func (s *Store) OpenThread(ctx context.Context, o Opening) (StoredThread, bool, error) {
 	row := encodeThread(&o.Thread)
 	said := make([]messageRow, len(o.Said))
 	for i, m := range o.Said {
 		said[i] = encodeMessage(m)
 	}
-	err = s.db.write(ctx, func(tx *session) error {
+	var t StoredThread // no named results: a write may go on when its caller has left
+	made := false
+	err := s.db.write(ctx, func(tx *session) error {
 		t, made = StoredThread{}, false
 		id, err := tx.opened(&o)
 		if err != nil {
@@ -221,11 +223,12 @@ type Record struct {
 // SaveRecord stores a record and returns it as it is stored now: with fresh, one
 // that is there already stays and comes back. ErrNotFound: no such thread of the
 // tenant's.
-func (s *Store) SaveRecord(ctx context.Context, r Record, fresh bool) (stored Record, err error) {
+func (s *Store) SaveRecord(ctx context.Context, r Record, fresh bool) (Record, error) {
 	if r.Value == nil {
 		r.Value = []byte{}
 	}
-	err = s.db.write(ctx, func(tx *session) error {
+	var stored Record
+	err := s.db.write(ctx, func(tx *session) error {
 		stored = r
 		if r.ThreadID != "" {
 			if _, err := tx.state(r.Tenant, r.ThreadID); err != nil {
@@ -242,7 +245,10 @@ func (s *Store) SaveRecord(ctx context.Context, r Record, fresh bool) (stored Re
 		}
 		return tx.do(updateRecord, r.Tenant, r.Dialect, r.Name, r.ThreadID, r.Value)
 	})
-	return stored, err
+	if err != nil {
+		return Record{}, err
+	}
+	return stored, nil
 }
 
 // ReadRecord reads a record. ErrNotFound.

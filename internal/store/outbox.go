@@ -288,8 +288,9 @@ func (s *Store) Deliveries(ctx context.Context, f DeliveryFilter, r Range) (list
 // Redeliver makes a delivery pending and due, with all its tries before it, whatever
 // became of it; one that is being tried just now is left alone. It returns the delivery as
 // it is then. ErrNotFound.
-func (s *Store) Redeliver(ctx context.Context, tenant, id string) (d Delivery, err error) {
-	err = s.db.write(ctx, func(tx *session) error {
+func (s *Store) Redeliver(ctx context.Context, tenant, id string) (Delivery, error) {
+	var d Delivery
+	err := s.db.write(ctx, func(tx *session) error {
 		n, err := tx.exec(reviveDelivery, id, tenant)
 		if err != nil {
 			return err

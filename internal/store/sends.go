@@ -291,19 +291,23 @@ func extends(known, told normalize.Remote) bool {
 // continues; read it again and finish with what it is now. Nothing was written in
 // either case.
 //
-// It returns the position of the last of f.Events.
-func (s *Store) Finish(ctx context.Context, f Finish) (last int64, err error) {
+// It returns the position of the last event of the thread.
+func (s *Store) Finish(ctx context.Context, f Finish) (int64, error) {
 	thread := encodeThread(&f.Thread)
 	message := encodeMessage(f.Message)
 	replies := convert(f.Replies, encodeMessage)
 	if f.Body == nil {
 		f.Body = []byte{}
 	}
-	err = s.db.write(ctx, func(tx *session) error {
+	var last int64 // no named result: a write may go on when its caller has left
+	err := s.db.write(ctx, func(tx *session) (err error) {
 		last, err = tx.finish(&f, thread, message, replies)
 		return err
 	})
-	return last, err
+	if err != nil {
+		return 0, err
+	}
+	return last, nil
 }
 
 func (s *session) finish(f *Finish, thread threadRow, message messageRow, replies []messageRow) (int64, error) {
