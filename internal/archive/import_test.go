@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +36,7 @@ func TestABrokenFileIsRefusedWithItsLineAndAsAWhole(t *testing.T) {
 	if len(lines) != 9 {
 		t.Fatalf("%d lines:\n%s", len(lines), file)
 	}
+	idOf := func(line string) string { return regexp.MustCompile(`"id":"msg_[^"]*"`).FindString(line) }
 	without := func(n int) string { return strings.Join(lines[:n-1], "") + strings.Join(lines[n:], "") }
 	with := func(n int, old, new string) string {
 		if !strings.Contains(lines[n-1], old) {
@@ -73,6 +75,12 @@ func TestABrokenFileIsRefusedWithItsLineAndAsAWhole(t *testing.T) {
 		"a thread is missing":    {without(6), "line 6: a binding of thread "},
 		"a message out of place": {file + lines[3], "line 10: a message of thread " + first.Thread.ID + ", which is not the thread before it"},
 		"two archives":           {file + file, "line 10: a second head"},
+		"a message twice":        {with(5, idOf(lines[4]), idOf(lines[3])), "line 2: thread " + first.Thread.ID + " has message "},
+		"a message without time": {with(4, `"created_at":"2026`, `"created_at":null,"notice":"2026`), "line 4: created_at: is needed"},
+		"wrong feedback":         {with(4, `"feedback":null`, `"feedback":"great"`), `line 4: feedback: there is no feedback "great"`},
+		"wrong carry":            {with(2, `"carry":null`, `"carry":"all"`), `line 2: carry: there is no carry "all"`},
+		"two open bindings":      {with(3, lines[2], lines[2]+lines[2]), "line 4: until: is needed in the binding before this one"},
+		"a binding to nobody":    {with(3, `"backend":"desk"`, `"backend":null`), "line 3: backend: is needed"},
 	} {
 		target := sqlite(t)
 		report, err := Import(t.Context(), target, strings.NewReader(c.file), Options{})

@@ -177,7 +177,9 @@ func (r *reader) thread() (*section, error) {
 			r.unread(got)
 			break
 		}
-		s.Bindings = append(s.Bindings, got.binding.stored())
+		if err := s.bind(got.binding.stored()); err != nil {
+			return nil, r.wrong(err)
+		}
 	}
 	s.first, s.whole, err = r.messages(s.ID)
 	s.rest = r.at
@@ -185,6 +187,19 @@ func (r *reader) thread() (*section, error) {
 		s.rest = r.here
 	}
 	return s, err
+}
+
+// bind adds the next binding. Only the last can be open.
+func (s *section) bind(b normalize.Binding) error {
+	_, held := s.Binding()
+	switch {
+	case b.Backend == "":
+		return errors.New("backend: is needed")
+	case held:
+		return errors.New("until: is needed in the binding before this one: a thread has one open binding, the last")
+	}
+	s.Bindings = append(s.Bindings, b)
+	return nil
 }
 
 // messages reads the next stretch of a thread's messages, and whether it is the last.
@@ -239,8 +254,19 @@ func (s *section) each(do func([]normalize.Message) error) error {
 
 // check reads a section to its end and holds it against what its thread says.
 func (s *section) check() (messages int, err error) {
+	known := make(map[[16]byte]bool)
 	err = s.each(func(part []normalize.Message) error {
 		messages += len(part)
+		for i := range part {
+			id, err := normalize.ParseID(normalize.PrefixMessage, part[i].ID)
+			if err != nil {
+				return err
+			}
+			if known[id] {
+				return &LineError{s.line, fmt.Errorf("thread %s has message %s twice", s.ID, part[i].ID)}
+			}
+			known[id] = true
+		}
 		return nil
 	})
 	if err == nil && s.count != nil && messages != *s.count {

@@ -431,6 +431,8 @@ func (r *threadRecord) stored() (store.StoredThread, error) {
 		return t, fmt.Errorf("mode: there is no mode %q", t.Mode)
 	case !slices.Contains([]normalize.ThreadStatus{normalize.ThreadOpen, normalize.ThreadBlocked, normalize.ThreadEnded}, t.Status):
 		return t, fmt.Errorf("status: there is no status %q of threads", t.Status)
+	case t.Carry != "" && t.Carry != "transcript":
+		return t, fmt.Errorf("carry: there is no carry %q", t.Carry)
 	case t.CreatedAt.IsZero() || t.UpdatedAt.IsZero():
 		return t, errors.New("created_at and updated_at are needed")
 	case holdsNUL(texts, raw):
@@ -457,6 +459,7 @@ var (
 		normalize.StatusPending, normalize.StatusSent, normalize.StatusFailed, normalize.StatusUnknown, normalize.StatusComplete,
 		normalize.StatusIncomplete, normalize.StatusCancelled,
 	}
+	feedbacks = []normalize.Feedback{normalize.FeedbackPositive, normalize.FeedbackNegative, normalize.FeedbackNeutral}
 )
 
 // interrupted is the reason of a message that was being sent when it was exported.
@@ -486,6 +489,10 @@ func (r *messageRecord) stored() (normalize.Message, error) {
 		return m, fmt.Errorf("type: there is no type %q of messages", m.Type)
 	case !slices.Contains(statuses, m.Status):
 		return m, fmt.Errorf("status: there is no status %q of messages", m.Status)
+	case m.Feedback != "" && !slices.Contains(feedbacks, m.Feedback):
+		return m, fmt.Errorf("feedback: there is no feedback %q", m.Feedback)
+	case m.CreatedAt.IsZero():
+		return m, errors.New("created_at: is needed")
 	case holdsNUL(texts, raw):
 		return m, errNUL
 	}
