@@ -151,9 +151,12 @@ func (s *Settings) checkStream(c checker) {
 		return
 	}
 	if t.Path != "" {
-		c.call("stream", t.Call, ofSending, "text")
-	} else if t.Body != nil || t.Query != nil {
+		c.call("stream", t.Call, ofSending)
+	} else {
 		c.templates("stream", t.Call, ofSending)
+	}
+	if t.Path != "" || t.Body != nil || t.Query != nil {
+		s.checkStreamed(c, t.after(s.Send.Call))
 	}
 	c.firstPath("stream", t.FirstPath)
 	c.needs("stream.delta", t.Delta, "where a piece of the text is")
@@ -162,6 +165,20 @@ func (s *Settings) checkStream(c checker) {
 	}
 	c.condition("stream.done", t.Done)
 	c.condition("stream.when", t.When)
+}
+
+// checkStreamed looks whether all that goes along with send does so in a stream.
+func (s *Settings) checkStreamed(c checker, call Call) {
+	silent := checker{func(string, string) {}} // what comes from send was reported there
+	used := silent.templates("stream", call, ofSending)
+	if !slices.Contains(used, "text") {
+		c.report("stream", "has no {{text}}")
+	}
+	for _, name := range []string{"history", "attachments"} {
+		if s.uses(name) && !slices.Contains(used, name) {
+			c.report("stream.body", "has no {{"+name+"}}, which goes along with send")
+		}
+	}
 }
 
 func (s *Settings) checkHistory(c checker) {

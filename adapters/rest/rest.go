@@ -100,15 +100,7 @@ func open(s *Settings, env adapters.Env) (*vendor, error) {
 
 // streamRequest is the call that streams: that of send, where it is not described.
 func (v *vendor) streamRequest(s *Stream) *request {
-	call := s.Call
-	call.Path, call.Method = cmp.Or(call.Path, v.about.Send.Path), cmp.Or(call.Method, v.about.Send.Method)
-	if call.Body == nil {
-		call.Body = v.about.Send.Body
-	}
-	if call.Query == nil {
-		call.Query = v.about.Send.Query
-	}
-	r := prepare(call, http.MethodPost)
+	r := prepare(s.after(v.about.Send.Call), http.MethodPost)
 	r.first = s.FirstPath.must()
 	if s.Path == "" && s.FirstPath == "" {
 		r.first = v.send.first

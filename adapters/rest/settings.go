@@ -1,6 +1,8 @@
 package rest
 
 import (
+	"cmp"
+	"net/http"
 	"time"
 
 	"chatmux/adapters"
@@ -122,6 +124,20 @@ type Stream struct {
 	ID        Path      `yaml:"id" doc:"where the id of the answer is; events of another one are passed over"`
 	RemoteID  Path      `yaml:"remote_id" doc:"where the conversation's id is; nothing: where send.reply says"`
 	CreatedAt Path      `yaml:"created_at" doc:"where the time of the answer is"`
+}
+
+// after gives the call that streams: that of send, but for what is described. With GET
+// no body is sent.
+func (s *Stream) after(send Call) Call {
+	call := s.Call
+	call.Path, call.Method = cmp.Or(call.Path, send.Path), cmp.Or(call.Method, send.Method)
+	if call.Body == nil && call.Method != http.MethodGet {
+		call.Body = send.Body
+	}
+	if call.Query == nil {
+		call.Query = send.Query
+	}
+	return call
 }
 
 // Poll says how the answer to a stored message is waited for.

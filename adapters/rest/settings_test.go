@@ -84,6 +84,20 @@ func TestDescriptionsAreRefusedWithTheirPlace(t *testing.T) {
 		{"a header that is none", "api_key: k", "api_key: k\n      auth: {header: \"a b\"}", "auth.header: is no name of a header"},
 		{"a stream without an end", "send:", "stream: {delta: text}\n      send:", "stream.done: is missing"},
 		{"a stream without text", "send:", "stream: {end: \"[DONE]\"}\n      send:", "stream.delta: is missing"},
+		{
+			"a stream that does not say it", "send:", "stream: {path: /s, body: {thread: \"{{remote_id}}\"}, delta: text, end: END}\n      send:",
+			"stream: has no {{text}}",
+		},
+		{
+			"a stream by GET that does not say it", "send:", "stream: {method: GET, path: /s, delta: text, end: END}\n      send:",
+			"stream: has no {{text}}",
+		},
+		{
+			"a stream without the files", "      send:\n        path: /chat\n        body: {",
+			"      attachments: {each: {u: \"{{url}}\"}}\n      stream: {body: {message: \"{{text}}\"}, delta: text, end: END}\n" +
+				"      send:\n        path: /chat\n        body: {files: \"{{attachments}}\", ",
+			"stream.body: has no {{attachments}}, which goes along with send",
+		},
 		{"polling nothing", "send:", "poll: {}\n      send:", "poll: needs list_messages"},
 		{"a list without its place", "send:", "list_threads: {path: /t, each: {remote_id: id}}\n      send:", "list_threads.items: is missing"},
 		{"a cursor that nobody reads", "send:", "list_threads: {path: /t, items: t, next: n, each: {remote_id: id}}\n      send:", "list_threads: has no {{page.cursor}}"},
@@ -125,6 +139,14 @@ func TestDescriptionsAreRefusedWithTheirPlace(t *testing.T) {
 				t.Errorf("problems %q, want one that begins with %q", list, tt.want)
 			}
 		})
+	}
+}
+
+func TestAStreamNamesOnlyWhatDiffersFromSend(t *testing.T) {
+	for _, stream := range []string{"", "path: /stream, ", "query: {live: \"{{stream}}\"}, ", "method: GET, path: /stream, query: {q: \"{{text}}\"}, "} {
+		if list := problemsOf(t, strings.Replace(good, "send:", "stream: {"+stream+"delta: text, end: END}\n      send:", 1)); list != nil {
+			t.Errorf("%q: refused: %q", stream, list)
+		}
 	}
 }
 
