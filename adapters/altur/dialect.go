@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/tidwall/gjson"
@@ -139,11 +140,36 @@ func (f *form) err() error {
 	if len(f.wrong) == 0 {
 		return nil
 	}
-	texts := make([]string, len(f.wrong))
-	for i, p := range f.wrong {
+	return &normalize.Error{Kind: normalize.KindInvalidRequest, Detail: told(f.wrong), Fields: f.wrong}
+}
+
+// told is all that is wrong as one text: the vendor's Error has no place for more.
+func told(wrong []normalize.FieldError) string {
+	texts := make([]string, len(wrong))
+	for i, p := range wrong {
 		texts[i] = p.Field + " " + p.Detail
 	}
-	return &normalize.Error{Kind: normalize.KindInvalidRequest, Detail: strings.Join(texts, "; "), Fields: f.wrong}
+	return strings.Join(texts, "; ")
+}
+
+// inTheirWords gives a refusal of what was sent the names that the client wrote.
+func inTheirWords(err error) error {
+	failure := normalize.AsError(err)
+	if failure == nil || len(failure.Fields) == 0 {
+		return err
+	}
+	renamed := *failure
+	renamed.Fields = slices.Clone(failure.Fields)
+	for i := range renamed.Fields {
+		switch p := &renamed.Fields[i]; p.Field {
+		case "text":
+			p.Field = "content"
+		case "user.id":
+			p.Field = "end_user_id"
+		}
+	}
+	renamed.Detail = told(renamed.Fields)
+	return &renamed
 }
 
 // person is an end user as the dialect keeps one.

@@ -60,7 +60,7 @@ func serveSend(w http.ResponseWriter, r *http.Request, d adapters.Desk) error {
 	}
 	said, err := d.Send(r.Context(), adapters.SendRequest{Bot: *bot, Opening: opening, Text: content})
 	if err != nil {
-		return err
+		return inTheirWords(err)
 	}
 	// What cannot be kept is kept with the next message: the answer is there, and given.
 	if first := said.Thread.MessageCount <= 1+len(said.Replies); first || !p.kept {

@@ -47,13 +47,26 @@ type shownRecord struct {
 	Error     *string `json:"error"`
 }
 
-// recordColumns are the columns of the workbook: the record's fields that are ever filled.
+// recordColumns are the columns of the workbook: the record's fields, in its order.
 func recordColumns() []any {
-	return []any{"id", "inputMessage", "condenseMessage", "outputMessage", "replyTime", "createdAt", "error"}
+	return []any{
+		"id", "inputMessage", "condenseMessage", "outputMessage", "context",
+		"faithfulnessScore", "displayFaithfulnessScore", "answerRelevancyScore", "displayAnswerRelevancyScore",
+		"contextPrecisionScore", "displayContextPrecisionScore", "answerCorrectnessScore", "displayAnswerCorrectnessScore",
+		"answerSimilarityScore", "displayAnswerSimilarityScore", "contextRecallScore", "displayContextRecallScore",
+		"replyTime", "createdAt", "error",
+	}
 }
 
+// row is the record as a row of the workbook. What is null has an empty cell.
 func (v *shownRecord) row() []any {
-	return []any{v.ID, v.InputMessage, v.CondenseMessage, v.OutputMessage, orEmpty(v.ReplyTime), v.CreatedAt, orEmpty(v.Error)}
+	return []any{
+		v.ID, v.InputMessage, v.CondenseMessage, v.OutputMessage, nil,
+		nil, v.DisplayFaithfulnessScore, nil, v.DisplayAnswerRelevancyScore,
+		nil, v.DisplayContextPrecisionScore, nil, v.DisplayAnswerCorrectnessScore,
+		nil, v.DisplayAnswerSimilarityScore, nil, v.DisplayContextRecallScore,
+		orEmpty(v.ReplyTime), v.CreatedAt, orEmpty(v.Error),
+	}
 }
 
 func orEmpty(s *string) string {

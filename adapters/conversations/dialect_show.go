@@ -60,7 +60,7 @@ type (
 	shownSender struct {
 		ID     int64  `json:"id"`
 		Name   string `json:"name"`
-		Avatar string `json:"avatar,omitempty"`
+		Avatar string `json:"avatar"`
 	}
 
 	shownAttachment struct {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -271,7 +272,11 @@ func TestTheWorkbookIsRealAndItsCellsAreHarmless(t *testing.T) {
 	}
 	defer book.Close()
 	sheet, rows := book.GetSheetName(0), rowsOf(t, w.Body.Bytes())
-	head := []string{"id", "inputMessage", "condenseMessage", "outputMessage", "replyTime", "createdAt", "error"}
+	head := make([]string, 0, 20)
+	fields := reflect.TypeFor[shownRecord]()
+	for i := range fields.NumField() {
+		head = append(head, fields.Field(i).Tag.Get("json"))
+	}
 	if len(rows) != len(questions)+1 || !slices.Equal(rows[0], head) {
 		t.Fatalf("rows %q", rows)
 	}

@@ -118,6 +118,7 @@ func (r *completionRequest) inTheirWords(err error) error {
 			p.Field = r.last.at + ".content"
 		}
 	}
+	renamed.Detail = renamed.Fields[0].Field + ": " + renamed.Fields[0].Detail
 	return &renamed
 }
 

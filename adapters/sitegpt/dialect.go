@@ -194,12 +194,15 @@ func (f form) refuse(name, problem string) {
 	*f.wrong = append(*f.wrong, normalize.FieldError{Field: f.path + name, Detail: problem})
 }
 
+// notValid says that something is wrong; the details say what.
+const notValid = "The request is not valid"
+
 // err gives one failure for all that is wrong; nil where nothing is.
 func (f form) err() error {
 	if len(*f.wrong) == 0 {
 		return nil
 	}
-	return &normalize.Error{Kind: normalize.KindInvalidRequest, Detail: "The request is not valid", Fields: *f.wrong}
+	return &normalize.Error{Kind: normalize.KindInvalidRequest, Detail: notValid, Fields: *f.wrong}
 }
 
 // text reads a string; empty where there is none, or null.

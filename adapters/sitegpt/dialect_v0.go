@@ -131,6 +131,9 @@ func inTheirWords(err error) error {
 			failure.Fields[i].Field = "chatUserEmail"
 		}
 	}
+	if len(failure.Fields) > 0 {
+		failure.Detail = notValid
+	}
 	return failure
 }
 

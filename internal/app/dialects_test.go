@@ -81,7 +81,7 @@ func platformShapes() (completion, conversation, message, record adaptertest.Sha
 	}
 	message = adaptertest.Object{
 		"id": adaptertest.UUID(), "conversation": adaptertest.UUID(),
-		"sender": adaptertest.Object{"id": adaptertest.Integer(), "name": adaptertest.Text(), "avatar": adaptertest.Optional(adaptertest.Text())},
+		"sender": adaptertest.Object{"id": adaptertest.Integer(), "name": adaptertest.Text(), "avatar": adaptertest.Text()},
 		"type":   adaptertest.Is("incoming", "outgoing"), "content": adaptertest.Text(), "feedback": adaptertest.Is(nil, "", "like", "dislike"),
 		"createdAt": stamp,
 		"attachments": adaptertest.List(adaptertest.Object{

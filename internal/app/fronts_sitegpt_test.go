@@ -451,6 +451,24 @@ func TestHumansSpeakInTheVendorsOwnThread(t *testing.T) {
 	})
 }
 
+func TestAHumanTakesAThreadInWhichNothingWasSaid(t *testing.T) {
+	h := startHouse(t, fmt.Sprintf(fronts, `"sqlite::memory:"`))
+	adaptertest.RunDialect(t, h.keyed("Bearer ", "sitegpt-v0"), []adaptertest.DialectCall{
+		{Name: "make it", Method: "POST", Path: botV0 + "/threads", Status: 200, Body: `{}`, Keep: map[string]string{"thread": "data.thread.threadId"}},
+		{Name: "take it", Method: "PATCH", Path: botV0 + "/threads/$thread", Status: 200, Body: `{"mode":"AGENT"}`},
+		{Name: "it is theirs", Method: "GET", Path: botV0 + "/threads/$thread", Status: 200, Also: has("data.thread.mode", "AGENT")},
+		{
+			Name: "the bot is quiet", Method: "POST", Path: botV0 + "/message", Status: 200, Body: `{"message":"Anybody?","threadId":"$thread"}`,
+			Also: has("data.message.answer", nil),
+		},
+	})
+	adaptertest.RunDialect(t, h.keyed("Bearer ", "altur"), []adaptertest.DialectCall{
+		{Name: "where no human can", Method: "POST", Path: botV0 + "/threads", Status: 200, Body: `{}`, Keep: map[string]string{"thread": "data.thread.threadId"}},
+		{Name: "it is said", Method: "PATCH", Path: botV0 + "/threads/$thread", Status: 422, Body: `{"mode":"AGENT"}`, Also: has("error.code", "UNSUPPORTED")},
+		{Name: "and it stays", Method: "GET", Path: botV0 + "/threads/$thread", Status: 200, Also: has("data.thread.mode", "AI")},
+	})
+}
+
 // TestOldConversationsStayWhereNewOnesDoNotGo: the way to leave a vendor without
 // breaking anything off.
 func TestOldConversationsStayWhereNewOnesDoNotGo(t *testing.T) {

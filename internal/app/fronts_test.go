@@ -132,3 +132,37 @@ func TestADialectThatARouteMayNameIsServed(t *testing.T) {
 		}
 	}
 }
+
+func TestATextThatIsRefusedIsCalledAsItsClientCallsIt(t *testing.T) {
+	h := startHouse(t, fmt.Sprintf(fronts, `"sqlite::memory:"`))
+	long := strings.Repeat("x", 65537)
+	for _, one := range []struct {
+		path, auth string
+		body       object
+		want       string
+	}{
+		{
+			"/altur/api/v1.0/message", "api-key key-echo",
+			object{"agent_id": "a", "end_user_id": "b", "content": long},
+			`{"error":400,"message":"content must have at most 65536 characters"}`,
+		},
+		{
+			botV0 + "/message", "Bearer key-echo", object{"message": long}, `{"success":false,"message":"Failed to process the request","data":null,` +
+				`"error":{"code":"REQUEST_VALIDATION_FAILED","message":"The request is not valid","details":[{"field":"message","message":"must have at most 65536 characters"}]}}`,
+		},
+		{
+			"/conversations/api/chatbots/b/completions/", "Api-Key key-echo",
+			object{"message": object{"content": long}},
+			`{"message":{"content":["must have at most 65536 characters"]}}`,
+		},
+		{
+			"/openai/v1/chat/completions", "Bearer key-echo",
+			object{"model": "echo", "messages": []object{{"role": "user", "content": long}}},
+			`{"error":{"message":"messages[0].content: must have at most 65536 characters","type":"invalid_request_error","param":"messages[0].content","code":"invalid_request"}}`,
+		},
+	} {
+		if a := h.call("POST", one.path, one.body, "Authorization", one.auth); a.status != 400 || string(a.body) != one.want {
+			t.Errorf("%s: %d %s", one.path, a.status, a.body)
+		}
+	}
+}

@@ -108,15 +108,21 @@ func (e *Engine) createOpened(
 			failure = nil
 		}
 	}
-	ctx = context.WithoutCancel(ctx) // the vendor may have made the conversation: it is kept, whether or not the caller waits
 	if failure != nil {
-		if _, err := e.store.EraseThread(ctx, t.Tenant, t.ID, now(), now()); err != nil {
+		if _, err := e.store.EraseThread(context.WithoutCancel(ctx), t.Tenant, t.ID, now(), now()); err != nil {
 			return normalize.Thread{}, e.storeError(err)
 		}
 		return normalize.Thread{}, failure
 	}
+	return e.keepCreated(ctx, u, t)
+}
+
+// keepCreated stores that a vendor has made the conversation of a thread, unless somebody
+// was quicker. It is kept, whether or not the caller waits.
+func (e *Engine) keepCreated(ctx context.Context, u *setup, t normalize.Thread) (normalize.Thread, error) {
+	ctx = context.WithoutCancel(ctx)
 	stored, err := e.store.UpdateThread(ctx, t.Tenant, t.ID, t.UpdatedAt, func(st *store.StoredThread) error {
-		if _, held := st.Binding(); !held { // nobody was quicker
+		if _, held := st.Binding(); !held {
 			st.Thread = t
 		}
 		return nil

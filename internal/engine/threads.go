@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"strconv"
+	"strings"
 
 	"chatmux/internal/backend"
 	"chatmux/internal/store"
@@ -159,6 +160,9 @@ func (e *Engine) switchMode(ctx context.Context, o Origin, id string, mode norma
 	}
 	u := e.use()
 	defer u.release()
+	if _, held := t.Binding(); !held && mode == normalize.ModeHuman {
+		return e.beginHuman(ctx, u, o, t.Thread)
+	}
 	b, remote, failure := u.holder(&t.Thread, (*backend.Backend).SwitchesMode, "the backend cannot switch the mode")
 	if failure == nil {
 		failure = b.SwitchMode(ctx, remote, mode)
@@ -167,6 +171,30 @@ func (e *Engine) switchMode(ctx context.Context, o Origin, id string, mode norma
 		return failure
 	}
 	return nil
+}
+
+// beginHuman gives a thread that no backend holds yet to a human: its conversation is made
+// now, as that of a thread which is a human's from its creation.
+func (e *Engine) beginHuman(ctx context.Context, u *setup, o Origin, t normalize.Thread) error {
+	if bot, ours := strings.CutPrefix(t.Asked, o.Dialect+"/"); ours { // a change names none
+		o.Bot = bot
+	}
+	f := facts(o, t.User, nil, t.Metadata, t.ID)
+	f.Backend = t.Backend
+	if u.Routes.Route(t.Route) != nil {
+		f.Route = t.Route
+	}
+	d, err := u.Routes.Decide(f)
+	if err != nil {
+		return err
+	}
+	named := t.Backend != ""
+	t.Mode, t.Route = normalize.ModeHuman, routeName(d.Route)
+	if failure := createAt(ctx, &t, u.backendsOf(d.Backends), named, "", u.Timeout); failure != nil {
+		return failure
+	}
+	_, err = e.keepCreated(ctx, u, t)
+	return err
 }
 
 // holder gives the backend that has a thread's conversation, and its ids there, if it

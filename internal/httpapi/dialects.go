@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"slices"
@@ -54,7 +55,27 @@ func (d *desk) Var(name string) string { return d.c.pathPart(name) }
 func (d *desk) Body() ([]byte, error) {
 	var body []byte // not of the pool: it is the dialect's to keep
 	v, err := d.c.body(&body)
+	if err == nil && writesNUL(v) {
+		return nil, normalize.Errorf(normalize.KindInvalidRequest, "no text may have the character U+0000")
+	}
 	return v, err
+}
+
+// writesNUL reports whether a JSON text has a NUL in one of its strings, where it can
+// only stand as an escape. The stores take none, and nothing is put in its place.
+func writesNUL(body []byte) bool {
+	const escape = `\u0000`
+	for {
+		i := bytes.Index(body, []byte(escape))
+		if i < 0 {
+			return false
+		}
+		before := body[:i]
+		if (len(before)-len(bytes.TrimRight(before, `\`)))%2 == 0 { // else the backslash itself is what is escaped
+			return true
+		}
+		body = body[i+len(escape):]
+	}
 }
 
 // origin says where the request comes from, and which bot it asks for.

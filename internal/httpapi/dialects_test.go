@@ -374,6 +374,24 @@ func TestADeskChecksWhatOurOwnAPIChecks(t *testing.T) {
 	}
 }
 
+func TestATextWithNULIsRefusedAndNotChanged(t *testing.T) {
+	h := newHarness(t, Options{Dialects: []*adapters.Dialect{toy(func(w http.ResponseWriter, _ *http.Request, d adapters.Desk) error {
+		body, err := d.Body()
+		if err == nil {
+			_, err = w.Write(body)
+		}
+		return err
+	})}})
+	for body, want := range map[string]int{
+		`{"a":"x\u0000y"}`: 422, `{"a":"\\\u0000"}`: 422, `["\\u0000 \u0000"]`: 422, `{"\u0000":1}`: 422,
+		`{"a":"\\u0000"}`: 200, `{"a":"\u00001"}`: 422, `{"a":"\u0001\u000a"}`: 200, `{}`: 200,
+	} {
+		if status, text, _ := h.ask("POST", "/toy/v7/bots/b/say/", body); status != want || status == 200 && text != body {
+			t.Errorf("%s: %d %s", body, status, text)
+		}
+	}
+}
+
 func TestADialectsStreamTellsAnAnswerAsItComes(t *testing.T) {
 	var told []string
 	next := make(chan struct{})
