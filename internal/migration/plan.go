@@ -117,6 +117,21 @@ func ofAll(capability, with, without string) func(from, to *Side) (Verdict, stri
 	}
 }
 
+// lateAnswers judges whether what a vendor says at other times than in an answer still
+// comes by itself. Who does not take the address of our webhook by a call may still be
+// given it by a person, and then tells what it tells.
+func lateAnswers(from, to *Side) (Verdict, string) {
+	switch {
+	case to.can("receive_webhook") && to.can("register_webhook"):
+		return Kept, "the new vendor can say by itself that an answer came later"
+	case to.can("receive_webhook"):
+		return Changed, "the new vendor says by itself only what its own webhook tells, which a person sets up there"
+	case from.can("receive_webhook"):
+		return Lost, "the new vendor cannot say by itself that an answer came later, as an operator's does"
+	}
+	return Kept, "neither vendor has it"
+}
+
 func hasType(types ...normalize.MessageType) func(*normalize.Message) bool {
 	return func(m *normalize.Message) bool { return slices.Contains(types, m.Type) }
 }
@@ -279,9 +294,7 @@ func features() []feature {
 			},
 		},
 		{
-			name: "late answers", thread: anyThread,
-			judge: ofAll("register_webhook", "the new vendor can say by itself that an answer came later",
-				"the new vendor cannot say by itself that an answer came later, as an operator's does"),
+			name: "late answers", thread: anyThread, judge: lateAnswers,
 		},
 		{
 			name: "unknown outcomes", thread: anyThread,

@@ -49,8 +49,8 @@ var (
 	able = Side{
 		Name: "old", Adapter: "all", Stateful: true, PastMessages: 100, PastBytes: 8 << 10,
 		Capabilities: []string{
-			"stream", "attachments", "operator", "create_user", "switch_mode", "escalate", "delete_thread", "register_webhook",
-			"list_threads", "list_messages",
+			"stream", "attachments", "operator", "create_user", "switch_mode", "escalate", "delete_thread", "receive_webhook",
+			"register_webhook", "list_threads", "list_messages",
 		},
 		Tells: []string{"attachments", "blocked", "buttons", "feedback", "notices", "sources", "suggestions", "tags"},
 	}
@@ -92,6 +92,28 @@ func verdictIn(feature string, usual, a Verdict, ofA []string, b Verdict, ofB []
 		return b
 	}
 	return usual
+}
+
+func TestLateAnswersAreJudgedByTheWebhooksOfBoth(t *testing.T) {
+	registers := Side{Capabilities: []string{"receive_webhook", "register_webhook"}}
+	receives := Side{Capabilities: []string{"receive_webhook"}}
+	none := Side{}
+	for _, c := range []struct {
+		from, to Side
+		want     Verdict
+	}{
+		{none, registers, Kept},
+		{registers, receives, Changed},
+		{none, receives, Changed},
+		{receives, none, Lost},
+		{registers, none, Lost},
+		{none, none, Kept},
+		{registers, Side{Capabilities: []string{"register_webhook"}}, Lost}, // nobody reads what it is told to send
+	} {
+		if got, note := lateAnswers(&c.from, &c.to); got != c.want || note == "" {
+			t.Errorf("from %q to %q: %s (%s), want %s", c.from.Capabilities, c.to.Capabilities, got, note, c.want)
+		}
+	}
 }
 
 func TestWhatNobodyHasIsCountedAsNothing(t *testing.T) {
