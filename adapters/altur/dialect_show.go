@@ -110,6 +110,9 @@ func showThread(t *normalize.Thread, bot, id, shape string, p *person) shownThre
 	}
 	if t.Channel.ID != "" && slices.Contains(channels, t.Channel.Type) {
 		s.Channel = &shownChannel{t.Channel.ID, t.Channel.Type}
+		if user != nil {
+			user.IntegrationType = t.Channel.Type
+		}
 	}
 	for _, tag := range t.Tags {
 		color := tag.Color

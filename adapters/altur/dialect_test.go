@@ -76,7 +76,7 @@ func TestAThreadIsShownWithWhatIsKnownAndRequired(t *testing.T) {
 		Tags:      []normalize.Tag{{ID: "1"}, {ID: "2", Name: "vip", Color: "pink"}},
 		Assignees: []normalize.Assignee{{ID: "u", Name: "Ana María Diaz"}},
 	}
-	const want = `{"id":"t","chatbot":{"id":"b"},"enduser":{"id":"p","display_name":"","integration_type":"api"},` +
+	const want = `{"id":"t","chatbot":{"id":"b"},"enduser":{"id":"p","display_name":"","integration_type":"whatsapp"},` +
 		`"integration":{"id":"c","type":"whatsapp"},"updated_at":"2026-03-04T10:15:31.000Z","active":false,"blocked":true,` +
 		`"tags":[{"id":"1","name":"1","color":"blue"},{"id":"2","name":"vip","color":"pink"}],` +
 		`"assigned_to":[{"id":"u","email":"","first_name":"Ana","last_name":"María Diaz"}]}`

@@ -114,8 +114,11 @@ func (r *completionRequest) inTheirWords(err error) error {
 	renamed := *e
 	renamed.Fields = slices.Clone(e.Fields)
 	for i := range renamed.Fields {
-		if p := &renamed.Fields[i]; p.Field == "text" || strings.HasPrefix(p.Field, "attachments") {
+		switch p := &renamed.Fields[i]; {
+		case p.Field == "text", strings.HasPrefix(p.Field, "attachments"):
 			p.Field = r.last.at + ".content"
+		case p.Field == "user.id":
+			p.Field = "user"
 		}
 	}
 	renamed.Detail = renamed.Fields[0].Field + ": " + renamed.Fields[0].Detail

@@ -47,13 +47,17 @@ func pairUp(list []normalize.Message) []shownPair {
 	var pairs []shownPair
 	asked := make(map[string]int) // where the pair of a question stands
 	replies := make(map[int][]normalize.Message)
+	answered := make(map[string]bool) // questions to which more than a notice was said
+	for _, m := range list {
+		answered[m.InReplyTo] = answered[m.InReplyTo] || m.Role != normalize.RoleSystem
+	}
 	for _, m := range list {
 		switch i, replied := asked[m.InReplyTo]; {
 		case m.Status == normalize.StatusFailed, m.Notice == "thread_moved":
 		case m.Role == normalize.RoleUser:
 			asked[m.ID] = len(pairs)
 			pairs = append(pairs, questionOf(&m))
-		case replied && m.Role != normalize.RoleSystem:
+		case replied && (m.Role != normalize.RoleSystem || !answered[m.InReplyTo]):
 			replies[i] = append(replies[i], m)
 		default:
 			alone := shownPair{id: normalize.UUIDForm(m.ID), created: m.CreatedAt}
@@ -67,7 +71,8 @@ func pairUp(list []normalize.Message) []shownPair {
 	return pairs
 }
 
-// pairOf is the pair of one send.
+// pairOf is the pair of one send. A notice beside the answer is a message of its own in
+// the thread; where there is nothing else, it is the answer.
 func pairOf(a *adapters.SendAnswer) shownPair {
 	if a.Message.Role != normalize.RoleUser {
 		alone := shownPair{id: normalize.UUIDForm(a.Message.ID), created: a.Message.CreatedAt}
@@ -75,7 +80,11 @@ func pairOf(a *adapters.SendAnswer) shownPair {
 		return alone
 	}
 	p := questionOf(&a.Message)
-	p.answerWith(a.Replies)
+	said := slices.DeleteFunc(slices.Clone(a.Replies), func(m normalize.Message) bool { return m.Role == normalize.RoleSystem })
+	if len(said) == 0 {
+		said = a.Replies
+	}
+	p.answerWith(said)
 	return p
 }
 

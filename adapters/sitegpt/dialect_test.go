@@ -62,6 +62,27 @@ func TestMessagesBecomePairsInTheOrderOfTheirQuestions(t *testing.T) {
 	}
 }
 
+func TestANoticeIsTheAnswerOnlyWhereNothingElseWasSaid(t *testing.T) {
+	t.Parallel()
+	question, notice, reply := said("q", normalize.RoleUser, "?", "", 0), said("n", normalize.RoleSystem, "Wait.", "q", 1), said("r", normalize.RoleAssistant, "Yes.", "q", 2)
+	for _, test := range []struct {
+		replies []normalize.Message
+		answer  string
+		kind    string
+		pairs   int
+	}{
+		{[]normalize.Message{notice}, "Wait.", typeSystem, 1},
+		{[]normalize.Message{notice, reply}, "Yes.", typeNormal, 2},
+		{[]normalize.Message{reply}, "Yes.", typeNormal, 1},
+	} {
+		sent := pairOf(&adapters.SendAnswer{Message: question, Replies: test.replies})
+		listed := pairUp(append([]normalize.Message{question}, test.replies...))
+		if sent.answer != test.answer || sent.kind != test.kind || len(listed) != test.pairs || listed[0].answer != sent.answer || listed[0].kind != sent.kind {
+			t.Errorf("%+v: sent %+v, listed %+v", test, sent, listed)
+		}
+	}
+}
+
 func TestAPairShowsAllThatAReplyTells(t *testing.T) {
 	t.Parallel()
 	question := said("q", normalize.RoleUser, "<b>?", "", 0)

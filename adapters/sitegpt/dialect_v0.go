@@ -2,6 +2,7 @@ package sitegpt
 
 import (
 	"net/http"
+	"strings"
 
 	"chatmux/adapters"
 	"chatmux/normalize"
@@ -239,7 +240,16 @@ func serveUpdateV0(w http.ResponseWriter, r *http.Request, d adapters.Desk) erro
 		return notFound(err, false)
 	}
 	if _, err := d.UpdateThread(r.Context(), t.ID, change); err != nil {
-		return err
+		failure := normalize.AsError(err)
+		for i := range failure.Fields { // what the request calls them
+			switch p := &failure.Fields[i]; p.Field {
+			case "user.email", "user.name":
+				p.Field = "chatUser." + strings.TrimPrefix(p.Field, "user.")
+			case "user.phone":
+				p.Field = "chatUser.phoneNumber"
+			}
+		}
+		return inTheirWords(failure)
 	}
 	return sayV0(w, "Updated the chatbot thread successfully", nil)
 }

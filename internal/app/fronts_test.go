@@ -160,9 +160,17 @@ func TestATextThatIsRefusedIsCalledAsItsClientCallsIt(t *testing.T) {
 			object{"model": "echo", "messages": []object{{"role": "user", "content": long}}},
 			`{"error":{"message":"messages[0].content: must have at most 65536 characters","type":"invalid_request_error","param":"messages[0].content","code":"invalid_request"}}`,
 		},
+		{
+			"/openai/v1/chat/completions", "Bearer key-echo", object{"model": "echo", "user": strings.Repeat("x", 513), "messages": []object{{"role": "user", "content": "x"}}},
+			`{"error":{"message":"user: must have at most 512 characters","type":"invalid_request_error","param":"user","code":"invalid_request"}}`,
+		},
 	} {
 		if a := h.call("POST", one.path, one.body, "Authorization", one.auth); a.status != 400 || string(a.body) != one.want {
 			t.Errorf("%s: %d %s", one.path, a.status, a.body)
 		}
 	}
+	made := botV0 + "/threads"
+	h.refused("POST", made, object{"threadId": "own"}, 200, `"own"`, "Authorization", "Bearer key-echo")
+	h.refused("PATCH", made+"/own", object{"chatUser": object{"phoneNumber": strings.Repeat("x", 513)}}, 400,
+		`"details":[{"field":"chatUser.phoneNumber","message":"must have at most 512 characters"}]`, "Authorization", "Bearer key-echo")
 }
