@@ -1,7 +1,6 @@
 package conversations
 
 import (
-	"cmp"
 	"encoding/base64"
 	"net/http"
 	"net/url"
@@ -120,6 +119,14 @@ func serveMessages(w http.ResponseWriter, r *http.Request, d adapters.Desk) erro
 
 // serveMessage gives one message; with a conversation in the query, only one of it.
 func serveMessage(w http.ResponseWriter, r *http.Request, d adapters.Desk) error {
+	asked := r.URL.Query().Get("conversation")
+	var t normalize.Thread
+	var err error
+	if asked != "" { // it may be one from before, whose messages are known once it is taken up
+		if t, err = findConversation(r, d, "", asked); err != nil {
+			return err
+		}
+	}
 	m, err := d.FindMessage(r.Context(), d.Var("id"))
 	missing := err != nil && normalize.AsError(err).Kind == normalize.KindNotFound
 	switch {
@@ -127,11 +134,10 @@ func serveMessage(w http.ResponseWriter, r *http.Request, d adapters.Desk) error
 		return notFound("Message")
 	case err != nil:
 		return err
-	}
-	asked := r.URL.Query().Get("conversation")
-	t, err := findConversation(r, d, "", cmp.Or(asked, m.ThreadID))
-	if err != nil {
-		return err
+	case asked == "":
+		if t, err = findConversation(r, d, "", m.ThreadID); err != nil {
+			return err
+		}
 	}
 	if t.ID != m.ThreadID {
 		return notFound("Message")

@@ -83,6 +83,20 @@ func TestANoticeIsTheAnswerOnlyWhereNothingElseWasSaid(t *testing.T) {
 	}
 }
 
+func TestOfSeveralTagsOneIsEnough(t *testing.T) {
+	t.Parallel()
+	tagged := &normalize.Thread{Tags: []normalize.Tag{{ID: "b"}, {ID: "c"}}}
+	for asked, want := range map[string]bool{"": true, "tagId=a&tagId=b": true, "tagId=c&tagId=b": true, "tagId=a&tagId=d": false} {
+		q := readQuery(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/?"+asked, nil))
+		if f := q.filtersV2("bot"); f.keeps(tagged, tally{}) != want || f.query.Tag != "" {
+			t.Errorf("%s: want %t, %+v", asked, want, f)
+		}
+	}
+	if f := readQuery(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/?tagId=a", nil)).filtersV2("bot"); f.query.Tag != "a" {
+		t.Errorf("one tag: %+v", f)
+	}
+}
+
 func TestAPairShowsAllThatAReplyTells(t *testing.T) {
 	t.Parallel()
 	question := said("q", normalize.RoleUser, "<b>?", "", 0)

@@ -3,6 +3,7 @@ package sitegpt
 import (
 	"encoding/base64"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"chatmux/adapters"
@@ -193,7 +194,8 @@ func nextPage(limit, next int, more bool) shownPaginationV2 {
 // (important, resolved, read, a lead) is never so.
 type filtersV2 struct {
 	query     adapters.ThreadQuery
-	none      bool // nothing can match
+	none      bool     // nothing can match
+	tags      []string // of several, one is enough
 	escalated string
 	reaction  string
 	model     string
@@ -203,11 +205,14 @@ type filtersV2 struct {
 }
 
 func (q *query) filtersV2(bot string) filtersV2 {
-	f := filtersV2{query: adapters.ThreadQuery{Bot: bot, Text: q.values.Get("query"), Tag: q.values.Get("tagId")}, given: map[string]string{}}
+	f := filtersV2{query: adapters.ThreadQuery{Bot: bot, Text: q.values.Get("query")}, tags: q.values["tagId"], given: map[string]string{}}
 	for name := range q.values {
 		if name != "limit" && name != "cursor" && name != "scanLimit" {
 			f.given[name] = q.values.Get(name)
 		}
+	}
+	if len(f.tags) == 1 { // which the list itself knows
+		f.query.Tag = f.tags[0]
 	}
 	flag := func(name string) string { return q.oneOf(name, "true", "false") }
 	f.query.Mode = modes[q.oneOf("mode", "AI", "AGENT")]
@@ -233,7 +238,7 @@ func (f *filtersV2) keeps(t *normalize.Thread, n tally) bool {
 		f.nonEmpty && n.total == 0:
 		return false
 	}
-	return true
+	return len(f.tags) < 2 || slices.ContainsFunc(t.Tags, func(tag normalize.Tag) bool { return slices.Contains(f.tags, tag.ID) })
 }
 
 // serveConversationsV2 is GET /conversations.

@@ -353,6 +353,10 @@ func TestAConversationFromBeforeGoesOnUnderItsOwnId(t *testing.T) {
 		if len(list.Results) != 4 || list.Results[0].Content != "I am Rosa." || list.Results[0].Conversation != before {
 			t.Errorf("the transcript is %+v", list.Results)
 		}
+		vendor := &house{t: t, url: h.twin("platform").URL() + "/api"}
+		_, unseen := ask(vendor.url, "k-conversations", "", "I am Ida.")
+		known := read[struct{ Results []struct{ ID string } }](t, vendor.call("GET", "/messages/?conversation="+unseen, nil, "Authorization", "Api-Key k-conversations"), 200)
+		h.refused("GET", "/conversations/api/messages/"+known.Results[0].ID+"/?conversation="+unseen, nil, 200, "I am Ida.", "Authorization", "Api-Key key-of-the-clients")
 	})
 }
 

@@ -161,7 +161,8 @@ func TestATextThatIsRefusedIsCalledAsItsClientCallsIt(t *testing.T) {
 			`{"error":{"message":"messages[0].content: must have at most 65536 characters","type":"invalid_request_error","param":"messages[0].content","code":"invalid_request"}}`,
 		},
 		{
-			"/openai/v1/chat/completions", "Bearer key-echo", object{"model": "echo", "user": strings.Repeat("x", 513), "messages": []object{{"role": "user", "content": "x"}}},
+			"/openai/v1/chat/completions", "Bearer key-echo",
+			object{"model": "echo", "user": strings.Repeat("x", 513), "messages": []object{{"role": "user", "content": "x"}}},
 			`{"error":{"message":"user: must have at most 512 characters","type":"invalid_request_error","param":"user","code":"invalid_request"}}`,
 		},
 	} {
