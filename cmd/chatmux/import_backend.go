@@ -14,6 +14,7 @@ import (
 	"chatmux/internal/archive"
 	"chatmux/internal/engine"
 	"chatmux/internal/migration"
+	"chatmux/normalize"
 )
 
 const historyHelp = `With --backend, the conversations that the vendor keeps become threads that the
@@ -85,6 +86,8 @@ func importHistory(cmd *cobra.Command, configFile string, o importOptions) error
 		result := importResult{File: "the records of " + o.backend, DryRun: o.dryRun, MappedIDs: []archive.Mapping{}}
 		result.Report, err = e.ImportRecords(cmd.Context(), from, req)
 		switch err = errors.Join(err, closeAll()); {
+		case isUnsupported(err):
+			return err
 		case err != nil:
 			return fmt.Errorf("%w\nGive the same command again: what is here already stays as it is", err)
 		case o.json:
@@ -99,7 +102,10 @@ func importHistory(cmd *cobra.Command, configFile string, o importOptions) error
 	}
 	report, err := e.Import(cmd.Context(), from, req)
 	meter.end()
-	if err = errors.Join(err, closeAll()); err != nil {
+	switch err = errors.Join(err, closeAll()); {
+	case isUnsupported(err):
+		return err
+	case err != nil:
 		if errors.Is(err, context.Canceled) {
 			err = errors.New("interrupted")
 		}
@@ -109,6 +115,12 @@ func importHistory(cmd *cobra.Command, configFile string, o importOptions) error
 		return printJSON(cmd.OutOrStdout(), report)
 	}
 	return report.PrintTable(cmd.OutOrStdout())
+}
+
+// isUnsupported says whether the vendor cannot do what was asked for: then asking again
+// does not help.
+func isUnsupported(err error) bool {
+	return err != nil && normalize.AsError(err).Kind == normalize.KindUnsupported
 }
 
 // readIDs reads a file with one id a line; empty lines and those that begin with # are

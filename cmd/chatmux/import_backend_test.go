@@ -356,5 +356,8 @@ func TestImportRefusesWhatItCannotMean(t *testing.T) {
 		if got.status != tt.status || !strings.Contains(got.stderr, tt.says) {
 			t.Errorf("%v: %+v", tt.args, got)
 		}
+		if strings.Contains(got.stderr, "same command again") {
+			t.Errorf("%v: asking again does not help, and it says so: %s", tt.args, got.stderr)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -91,6 +92,34 @@ func testEachVendorsThreadMovesToEachOtherAndBack(t *testing.T, newStore storeMa
 				}
 			})
 		}
+	}
+}
+
+func TestABackendThatBeganWithNothingIsToldAllThatItLacksOnce(t *testing.T) {
+	h := startHouse(t, fmt.Sprintf(vendors, "sqlite:"+filepath.Join(t.TempDir(), "chatmux.db")))
+	id := read[turn](t, h.call("POST", "/v1/messages", object{"text": "my name is Rosa", "backend": "docs-bot"}), 200).Thread.ID
+	goTo := func(backend string) {
+		read[thread](t, h.call("POST", "/v1/threads/"+id+"/move", object{"backend": backend, "carry": "none"}), 200)
+	}
+	goTo("helpdesk")
+	h.says(id, "said here")
+	goTo("docs-bot")
+	h.says(id, "said there")
+	if level := h.moved(id, "helpdesk"); level != "primer" {
+		t.Errorf("moved at level %s", level)
+	}
+	told := h.says(id, "and now?")
+	for said, want := range map[string]int{"\nUser: my name is Rosa\n": 1, "\nUser: said there\n": 1, "\nUser: said here\n": 0} {
+		if got := strings.Count(told, said); got != want {
+			t.Errorf("%q is %d times in what it was told: %q", said, got, told)
+		}
+	}
+	goTo("docs-bot")
+	h.says(id, "the last")
+	h.moved(id, "helpdesk")
+	told = h.says(id, "and then?")
+	if !strings.Contains(told, "elsewhere; what was said so far:]\nUser: the last\n") {
+		t.Errorf("it was told something else than what it has not seen: %q", told)
 	}
 }
 

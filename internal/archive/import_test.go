@@ -76,7 +76,6 @@ func TestABrokenFileIsRefusedWithItsLineAndAsAWhole(t *testing.T) {
 		"a message out of place": {file + lines[3], "line 10: a message of thread " + first.Thread.ID + ", which is not the thread before it"},
 		"two archives":           {file + file, "line 10: a second head"},
 		"a message twice":        {with(5, idOf(lines[4]), idOf(lines[3])), "line 2: thread " + first.Thread.ID + " has message "},
-		"a message without time": {with(4, `"created_at":"2026`, `"created_at":null,"notice":"2026`), "line 4: created_at: is needed"},
 		"wrong feedback":         {with(4, `"feedback":null`, `"feedback":"great"`), `line 4: feedback: there is no feedback "great"`},
 		"wrong carry":            {with(2, `"carry":null`, `"carry":"all"`), `line 2: carry: there is no carry "all"`},
 		"two open bindings":      {with(3, lines[2], lines[2]+lines[2]), "line 4: until: is needed in the binding before this one"},

@@ -491,8 +491,6 @@ func (r *messageRecord) stored() (normalize.Message, error) {
 		return m, fmt.Errorf("status: there is no status %q of messages", m.Status)
 	case m.Feedback != "" && !slices.Contains(feedbacks, m.Feedback):
 		return m, fmt.Errorf("feedback: there is no feedback %q", m.Feedback)
-	case m.CreatedAt.IsZero():
-		return m, errors.New("created_at: is needed")
 	case holdsNUL(texts, raw):
 		return m, errNUL
 	}

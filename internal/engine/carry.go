@@ -98,17 +98,37 @@ func (e *Engine) past(ctx context.Context, t *normalize.Thread, before string, b
 }
 
 // unseen leaves out what a backend was told or said itself when it held the thread
-// before: all up to the last message that it served.
+// before. Up to the last message that it served, it lacks only what was said before it
+// got the thread with nothing of the past.
 func unseen(past []normalize.Message, t *normalize.Thread, b *backend.Backend) []normalize.Message {
-	if !slices.ContainsFunc(t.Bindings, func(held normalize.Binding) bool { return !held.Until.IsZero() && isOf(held, b) }) {
+	held := slices.DeleteFunc(slices.Clone(t.Bindings), func(held normalize.Binding) bool { return !isOf(held, b) })
+	if !slices.ContainsFunc(held, func(held normalize.Binding) bool { return !held.Until.IsZero() }) {
 		return past
 	}
-	for i, m := range slices.Backward(past) {
-		if m.Backend == b.Name() {
-			return past[i+1:]
+	var list []normalize.Message
+	served, told := false, false
+	for _, m := range slices.Backward(past) {
+		switch {
+		case m.Backend == b.Name():
+			served = true
+			told = told || m.Role == normalize.RoleUser && !blankAt(held, m.CreatedAt)
+		case !served || !told:
+			list = append(list, m)
 		}
 	}
-	return past
+	slices.Reverse(list)
+	return list
+}
+
+// blankAt says whether of these bindings the one that held at a moment began with
+// nothing of the past.
+func blankAt(held []normalize.Binding, at time.Time) bool {
+	for _, b := range slices.Backward(held) {
+		if !b.Since.After(at) {
+			return b.Reason == movedBlank
+		}
+	}
+	return false
 }
 
 // since gives the turns that began since a binding did. A moment alone does not tell, as
