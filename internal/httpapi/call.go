@@ -119,8 +119,8 @@ func (c *call) enter(e *endpoint) {
 			c.fail(&normalize.Error{Kind: normalize.KindUnauthenticated})
 			return
 		}
-		if !c.who.admit(a.now()) {
-			c.fail(&normalize.Error{Kind: normalize.KindCallerRateLimited})
+		if now := a.now(); !c.who.admit(now) {
+			c.fail(&normalize.Error{Kind: normalize.KindCallerRateLimited, RetryAfter: c.who.wait(now)})
 			return
 		}
 		if m.gate == gateSend {

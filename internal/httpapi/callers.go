@@ -156,6 +156,12 @@ func visibleASCII(s string) bool {
 // admit takes one request out of the caller's rate.
 func (c *caller) admit(now time.Time) bool { return c.tokens == nil || c.tokens.AllowN(now, 1) }
 
+// wait is how long it takes until the caller's rate allows a request again.
+func (c *caller) wait(now time.Time) time.Duration {
+	missing := 1 - c.tokens.TokensAt(now)
+	return time.Duration(max(0, missing) / c.rate * float64(time.Second))
+}
+
 // begin takes one of the caller's places for sends; where it gives true, end
 // must follow.
 func (c *caller) begin() bool {

@@ -268,6 +268,17 @@ func TestACallersOwnLimits(t *testing.T) {
 	h.get("/v1/threads", crm...).want(t, 429, "rate_limited")
 }
 
+func TestACallerOverItsRateIsToldWhenItMayComeBack(t *testing.T) {
+	callers := twoCallers()[:1]
+	callers[0].Rate, callers[0].Burst = 1.0/60, 1
+	now := time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
+	h := newHarness(t, Options{Callers: callers, Now: func() time.Time { return now }})
+	web := []string{"Authorization", "Bearer " + webKey}
+	h.get("/v1/threads", web...).want(t, 200, "")
+	now = now.Add(15 * time.Second)
+	h.get("/v1/threads", web...).want(t, 429, "rate_limited").wantRetryAfter(t, 45, 46)
+}
+
 func TestTheDoorChecksInItsOrder(t *testing.T) {
 	callers := twoCallers()[:1]
 	callers[0].Rate, callers[0].Burst = 0.001, 1
