@@ -161,3 +161,25 @@ routes:
 		t.Errorf("notices %q, want %q", notices, want)
 	}
 }
+
+func TestAfterAMoveTheNewBotAnswersWhoeverDidBefore(t *testing.T) {
+	onEachStore(t, testAfterAMoveTheNewBotAnswers)
+}
+
+func testAfterAMoveTheNewBotAnswers(t *testing.T, newStore storeMaker) {
+	h := startHouse(t, fmt.Sprintf(vendors, newStore(t)))
+	for _, to := range []string{"own-llm", "helpdesk"} {
+		id := read[turn](t, h.call("POST", "/v1/messages", object{"text": "hello", "backend": "docs-bot"}), 200).Thread.ID
+		read[thread](t, h.call("PATCH", "/v1/threads/"+id, object{"mode": "human"}), 200)
+		if got := read[thread](t, h.call("POST", "/v1/threads/"+id+"/move", object{"backend": to}), 200); got.Mode != "ai" {
+			t.Errorf("%s has the thread, and its mode is %s", to, got.Mode)
+		}
+		h.says(id, "who answers?")
+		if got := read[thread](t, h.call("PATCH", "/v1/threads/"+id, object{"mode": "ai"}), 200); got.Mode != "ai" {
+			t.Errorf("%s answers, and the mode is %s", to, got.Mode)
+		}
+		if got := read[thread](t, h.call("POST", "/v1/threads/"+id+"/move", object{"backend": "docs-bot"}), 200); got.Backend != "docs-bot" {
+			t.Errorf("moved back: %+v", got)
+		}
+	}
+}

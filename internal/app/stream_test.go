@@ -362,6 +362,9 @@ func TestS17_a_client_that_leaves_ends_the_answer_only_where_the_route_says_so(t
 				stored := h.transcript(first.Thread.ID)
 				return len(stored) == 2 && stored[1].Status == want && stored[0].Status == "sent"
 			})
+			if reason := h.transcript(first.Thread.ID)[1].Reason; mode == "cancel" && reason != "deadline_exceeded" {
+				t.Errorf("the caller left, and the reason is %q", reason)
+			}
 			if mode == "finish" {
 				again := h.open("/v1/messages", object{"text": "tell me a long story please", "stream": true}, "Idempotency-Key", "k")
 				if list := again.until("done", "error"); said(list) != h.transcript(first.Thread.ID)[1].Text {

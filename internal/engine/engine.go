@@ -259,7 +259,8 @@ func isOf(binding normalize.Binding, b *backend.Backend) bool {
 
 // bind writes into the thread that a backend holds it under these remote ids: the
 // binding that holds now gets the ids where it is that backend's, else it is
-// closed and a new one added.
+// closed and a new one added. In a conversation that begins with it, and where the mode
+// cannot be switched, the bot answers, whoever did before.
 func bind(t *normalize.Thread, b *backend.Backend, remote normalize.Remote, reason string, at time.Time) {
 	t.Backend = b.Name()
 	if n := len(t.Bindings); n > 0 && t.Bindings[n-1].Until.IsZero() {
@@ -268,6 +269,9 @@ func bind(t *normalize.Thread, b *backend.Backend, remote normalize.Remote, reas
 			return
 		}
 		t.Bindings[n-1].Until = at
+		if lastRemote(t, b).ThreadID == "" || !b.SwitchesMode() {
+			t.Mode = normalize.ModeAI
+		}
 	}
 	t.Bindings = append(t.Bindings, normalize.Binding{
 		Backend: b.Name(), Vendor: b.Vendor(), Bot: b.Bot(), Remote: remote, Since: at, Reason: reason,

@@ -427,6 +427,10 @@ func (s *sending) run(caller context.Context) (Turn, error) {
 	defer e.letGo(s.epoch)
 
 	b, reply, failure, err := s.deliver()
+	if failure != nil && failure.Kind == normalize.KindCanceled && context.Cause(s.ctx) == errCallerLeft { //nolint:errorlint // the very cause
+		left := *failure // its code would tell the thread's watchers, and a repeat of the key, that we shut down
+		left.Kind, failure = normalize.KindDeadline, &left
+	}
 	if err == nil && !s.accepted { // nobody takes requests: the message is stored all the same, as failed
 		err = s.accept(nil)
 	}
@@ -569,9 +573,9 @@ func (s *sending) outcome(b *backend.Backend, reply adapters.Reply, failure *nor
 		if message.Author == (normalize.Author{}) {
 			message.Author = reply.Sent.Author
 		}
+		stored = s.bindAnswered(&thread, b, reply.Remote, at)
 		s.told.Apply(&thread)
 		reply.Thread.Apply(&thread)
-		stored = s.bindAnswered(&thread, b, reply.Remote, at)
 		for _, m := range reply.Messages {
 			if failure != nil && m.Text == "" {
 				continue // what was cut before its text is nothing

@@ -1,6 +1,9 @@
 package httpapi
 
 import (
+	"slices"
+
+	"chatmux/adapters"
 	"chatmux/internal/engine"
 	"chatmux/normalize"
 )
@@ -52,7 +55,10 @@ func (c *call) explain() error {
 	}
 	from := engine.Origin{Caller: c.who.Caller, Dialect: q.dialect, Bot: q.bot, Header: q.headers.Get}
 	if from.Dialect == "" {
-		from.Dialect = "native"
+		from.Dialect = engine.Native
+	}
+	if from.Dialect != engine.Native && !slices.ContainsFunc(c.api.dialects, func(d *adapters.Dialect) bool { return d.Name == from.Dialect }) {
+		return normalize.InvalidField("dialect", "there is no dialect of this name")
 	}
 	switch {
 	case q.caller == "" || q.caller == from.Caller.Name:

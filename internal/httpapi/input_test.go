@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"chatmux/adapters"
 	"chatmux/internal/engine"
 	"chatmux/normalize"
 )
@@ -333,7 +334,7 @@ func TestMetadataKeepsItsLimits(t *testing.T) {
 // TestEverythingThatIsSaidArrives holds what the engine is given against what
 // was sent, field by field.
 func TestEverythingThatIsSaidArrives(t *testing.T) {
-	h := newHarness(t, Options{})
+	h := newHarness(t, Options{Dialects: []*adapters.Dialect{toy(nil)}})
 	user := normalize.User{ID: "u", Name: "Ana", Email: "a@e.org", Phone: "+34", Info: "i"}
 	userJSON := `{"id":"u","name":"Ana","email":"a@e.org","phone":"+34","info":"i"}`
 	author := normalize.Author{ID: "x", Name: "n", Email: "e", AvatarURL: "https://e.org/a"}
@@ -401,8 +402,8 @@ func TestEverythingThatIsSaidArrives(t *testing.T) {
 		{"move with its past", "POST", threadPath + "/move", `{"backend":"b","carry":"transcript"}`, askedMove{threadID, "b", "transcript"}},
 		{
 			"explain", "POST", "/v1/routes/explain", `{` + said + `,"user":` + userJSON + `,"title":"T","backend":"b","thread_metadata":{"t":"2"},` +
-				`"dialect":"sitegpt","bot":"7","caller":"web","headers":{"x-region":"eu"}}`,
-			askedExplain{engine.Origin{Caller: engine.Caller{Name: "web", Tenant: "default"}, Dialect: "sitegpt", Bot: "7"}, question},
+				`"dialect":"toy","bot":"7","caller":"web","headers":{"x-region":"eu"}}`,
+			askedExplain{engine.Origin{Caller: engine.Caller{Name: "web", Tenant: "default"}, Dialect: "toy", Bot: "7"}, question},
 		},
 		{
 			"deliveries", "GET", "/v1/webhooks/deliveries?limit=7&cursor=abc&order=asc&endpoint=crm&status=dead", ``,
@@ -446,6 +447,7 @@ func TestBodiesOfOneField(t *testing.T) {
 	h.post("/v1/threads", `{"user":{"info":"`+strings.Repeat("x", 4097)+`"}}`).wantField(t, "user.info")
 	h.post("/v1/threads", `{"user":{"id":7}}`).wantField(t, "user.id")
 	h.post("/v1/routes/explain", `{"headers":{"a":1}}`).wantField(t, "headers.a")
+	h.post("/v1/routes/explain", `{"dialect":"klingon"}`).wantField(t, "dialect")
 	h.nothing()
 }
 
