@@ -99,13 +99,13 @@ func (s *source) next() event {
 	select {
 	case e := <-s.events:
 		return e
-	default:
-	}
-	select {
-	case e := <-s.events:
-		return e
 	case <-s.ended:
-		s.t.Fatalf("the stream ended where an event was due (status %d)", s.status)
+		select {
+		case e := <-s.events: // those before the end come first
+			return e
+		default:
+			s.t.Fatalf("the stream ended where an event was due (status %d)", s.status)
+		}
 	case <-time.After(20 * time.Second):
 		s.t.Fatal("no event within 20 s")
 	}
