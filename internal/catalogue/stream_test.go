@@ -232,7 +232,6 @@ func tokens(from, to int) (list []string) {
 // once.
 func tells(w http.ResponseWriter, pieces ...string) {
 	w.Header().Set("Content-Type", "text/event-stream")
-	w.WriteHeader(http.StatusOK)
 	flush := http.NewResponseController(w)
 	_ = flush.Flush() // what fails here fails below, too
 	for _, p := range pieces {
