@@ -7,13 +7,17 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
 func TestWebhooksAreListedAndToldAgain(t *testing.T) {
-	var asked []string
+	var mu sync.Mutex // what a program of its own asks happens, for the race detector, at any time
+	var requests []string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked = append(asked, r.Method+" "+r.URL.String())
+		mu.Lock()
+		requests = append(requests, r.Method+" "+r.URL.String())
+		mu.Unlock()
 		switch {
 		case r.Header.Get("Authorization") != "Bearer k":
 			w.WriteHeader(http.StatusUnauthorized)
@@ -34,9 +38,13 @@ func TestWebhooksAreListedAndToldAgain(t *testing.T) {
 		}
 	}))
 	t.Cleanup(server.Close)
+	var asked []string
 	as := func(args ...string) result {
-		asked = nil
-		return runHere(t, t.TempDir(), "", append(args, "--server", server.URL, "--key", "k")...)
+		got := runHere(t, t.TempDir(), "", append(args, "--server", server.URL, "--key", "k")...)
+		mu.Lock()
+		defer mu.Unlock()
+		asked, requests = requests, nil
+		return got
 	}
 
 	got := as("webhooks", "list", "--status", "dead", "--endpoint", "crm")
