@@ -283,6 +283,17 @@ func TestWhatIsNoEventIDIsRefused(t *testing.T) {
 	read[problem](t, h.call("GET", "/v1/threads/"+id+"/events?since=1", nil), 422)
 }
 
+func TestAWatcherIsToldThatItsThreadIsGone(t *testing.T) {
+	h := startHouse(t, fmt.Sprintf(vendors, "sqlite::memory:"))
+	id := read[turn](t, h.call("POST", "/v1/messages", object{"text": "one"}), 200).Thread.ID
+	s := h.open("/v1/threads/"+id+"/events", nil)
+	h.call("DELETE", "/v1/threads/"+id, nil)
+	if e := s.next(); e.Name != "error" || !strings.Contains(e.Data, `"not_found"`) {
+		t.Errorf("told %+v", e)
+	}
+	<-s.ended
+}
+
 func TestS01_what_fails_before_content_has_its_own_status_or_goes_elsewhere_unseen(t *testing.T) {
 	onEachStore(t, func(t *testing.T, newStore storeMaker) {
 		h := startHouse(t, fmt.Sprintf(vendors, newStore(t)))

@@ -40,6 +40,7 @@ func (e *Engine) DeleteThread(ctx context.Context, o Origin, id string) ([]Erasu
 	if err != nil {
 		return nil, e.storeError(err)
 	}
+	e.hub.wake(id)                   // whoever watches it learns that it is gone
 	ctx = context.WithoutCancel(ctx) // ours is gone: the vendors' copies go too, whoever waits for the answer
 	done := []Erasure{}
 	var over []store.Erasure
