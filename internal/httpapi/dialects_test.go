@@ -506,6 +506,9 @@ func TestAFailureWithinADialectsStreamIsItsLastEvent(t *testing.T) {
 			return engine.Turn{}, normalize.AsError(c.tell[len(c.tell)-1].Err)
 		}
 		h.ask("GET", "/toy/v7/threads/x", "")
+		for len(shown) > 0 {
+			<-shown
+		}
 		if got != nil || last.Type != normalize.EventError || last.Err.Kind != c.kind {
 			t.Errorf("%s: %v, the last event is %+v", what, got, last)
 		}

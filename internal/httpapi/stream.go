@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -115,7 +116,7 @@ func (c *call) head(f *feed) (first []engine.Observed, over bool) {
 		more := f.take()
 		first = append(first, more...)
 		if n := len(first); n > 0 && isContent(first[n-1]) {
-			if first[n-1].Type == normalize.EventError {
+			if first[n-1].Type == normalize.EventError && !slices.ContainsFunc(first[:n-1], isContent) {
 				<-f.ended
 				return nil, true
 			}
