@@ -201,7 +201,7 @@ func s09(t testing.TB, s *scene) {
 		time.Sleep(2 * time.Millisecond) // the vendor's pace: what is read in one piece was not cut
 		tells(w, bytes[n:])
 	})
-	for n := range bytes {
+	for n := range len(bytes) { // within characters, too
 		at.Store(int64(n))
 		if told := whole(t, h.tell("pair", "hello").rest()); told != text {
 			t.Fatalf("cut after %d bytes it is told as %q", n, told)
